@@ -1,0 +1,111 @@
+"""The contract of a source: one input format, described before it is read, and read frame by frame."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from jaxtyping import Float64, Shaped
+
+from ups_data.errors import SourceError
+from ups_data.schema import AxisSpec, FieldSpec, GeometryKind, SourceFingerprint
+
+_MIB = 2**20
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrajectoryInfo:
+    """One trajectory as its source describes it, before any field is read.
+
+    Attributes:
+        item: where it lies, for messages and provenance: `tensor[7]`, `0007/data`.
+        shape: nodes per axis of a grid, in axis order; `(N,)` for points.
+        times: strictly increasing physical times of the frames; `[0.0]` for a steady problem.
+        parameters: scalars of the trajectory by name; the same names in every trajectory.
+        split: the split that the source puts it in, None where it has none.
+    """
+
+    item: str
+    shape: tuple[int, ...]
+    times: Float64[np.ndarray, " time"]
+    parameters: Mapping[str, float] = field(default_factory=dict)
+    split: str | None = None
+
+    def __post_init__(self) -> None:
+        if not self.shape or min(self.shape) < 1:
+            raise SourceError(f"{self.item}: shape {self.shape} holds no point")
+        if self.times.size < 1 or not np.isfinite(self.times).all() or (np.diff(self.times) <= 0).any():
+            raise SourceError(
+                f"{self.item}: times must be finite and strictly increasing, got {self.times.size} of them: "
+                f"{np.array2string(self.times, threshold=8)}"
+            )
+
+    @property
+    def num_frames(self) -> int:
+        """Number of frames."""
+        return int(self.times.size)
+
+    @property
+    def num_points(self) -> int:
+        """Number of points of a frame."""
+        return int(np.prod(self.shape, dtype=np.int64))
+
+
+class Source(ABC):
+    """A data set in the layout of one format.
+
+    A source is opened with `Source.open(paths, ...)`, describes itself from metadata alone, and then reads
+    blocks of frames. It is picklable (handles are opened lazily), never guesses, and raises `SourceError`
+    naming file and item for whatever does not fit.
+    """
+
+    format: ClassVar[str]
+    summary: ClassVar[str]
+
+    name: str
+    paths: tuple[Path, ...]
+    fields: tuple[FieldSpec, ...]
+    axes: tuple[AxisSpec, ...]
+    kind: GeometryKind
+    time_unit: str | None
+    dtype: np.dtype[Any]
+    trajectories: Sequence[TrajectoryInfo]
+    notes: tuple[str, ...]
+
+    @classmethod
+    @abstractmethod
+    def recognises(cls, path: Path) -> bool:
+        """Tell by content, cheaply and without raising, whether `path` is in this format."""
+
+    @classmethod
+    @abstractmethod
+    def open(cls, paths: Sequence[Path], options: Mapping[str, Any]) -> Source:
+        """Open one data set spread over `paths`; `options` are the format's own, unknown ones refused."""
+
+    @abstractmethod
+    def read_frames(self, trajectory: int, start: int, stop: int) -> Shaped[np.ndarray, "time channel *space"]:
+        """Read frames [start, stop) of a trajectory: (time, channel, *shape), channels in `fields` order."""
+
+    @abstractmethod
+    def read_coordinates(self, trajectory: int) -> tuple[Float64[np.ndarray, "..."], ...]:
+        """Return one array of strictly increasing node coordinates per axis (grids), or one (N, D) array (points)."""
+
+    def fingerprints(self) -> tuple[SourceFingerprint, ...]:
+        """Return what identifies the files that were read."""
+        return tuple(fingerprint_file(path) for path in self.paths)
+
+
+def fingerprint_file(path: Path) -> SourceFingerprint:
+    """Hash the first and the last MiB of a file: enough to tell versions of terabyte files apart."""
+    size = path.stat().st_size
+    digest = hashlib.sha256()
+    with path.open("rb") as handle:
+        digest.update(handle.read(_MIB))
+        handle.seek(max(0, size - _MIB))
+        digest.update(handle.read(_MIB))
+    return SourceFingerprint(name=path.name, size_bytes=size, sha256_ends=digest.hexdigest())

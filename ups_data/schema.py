@@ -1,0 +1,379 @@
+"""What a data set is: fields, axes, splits, statistics, layout, and the manifest that binds them to bytes.
+
+All records are frozen and checked when made; unknown keys are refused. The manifest is JSON, written
+last by a conversion: where there is no manifest, there is no store. `docs/format.md` specifies it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+from typing import Annotated, Literal, Self
+
+import pydantic
+
+from ups_data.errors import SchemaError, suggest
+
+FORMAT_NAME = "ups-data"
+FORMAT_VERSION = 1
+MANIFEST_NAME = "manifest.json"
+MAX_MANIFEST_BYTES = 256 * 2**20
+MAX_POINTS = 2**31 - 1
+
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,127}")
+
+GeometryKind = Literal["grid", "points", "mesh"]
+CodecName = Literal["none", "zstd", "blosc-lz4", "blosc-zstd"]
+CurveName = Literal["hilbert", "morton"]
+
+
+def _check_name(value: str) -> str:
+    if not _NAME.fullmatch(value):
+        raise ValueError(
+            f"{value!r} is no valid name: a letter first, then letters, digits, '_', '.' or '-', at most 128"
+        )
+    return value
+
+
+Name = Annotated[str, pydantic.AfterValidator(_check_name)]
+Count = Annotated[int, pydantic.Field(ge=0, le=2**53)]
+Positive = Annotated[int, pydantic.Field(ge=1, le=2**53)]
+Finite = Annotated[float, pydantic.Field(allow_inf_nan=False)]
+
+
+class Record(pydantic.BaseModel):
+    """Base of every schema record: frozen, strict, no unknown keys."""
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class FieldSpec(Record):
+    """A named physical quantity.
+
+    Attributes:
+        name: unique among the fields of a store.
+        components: one name for each channel; `("",)` for a scalar, `("x", "y")` for a plane vector.
+        unit: physical unit as text, None where the source does not tell.
+    """
+
+    name: Name
+    components: tuple[str, ...] = ("",)
+    unit: str | None = None
+
+    @pydantic.model_validator(mode="after")
+    def _components_are_distinct(self) -> Self:
+        if not self.components or len(set(self.components)) != len(self.components):
+            raise ValueError(f"field {self.name!r} needs one or more distinct components, got {self.components}")
+        return self
+
+    @property
+    def channel_names(self) -> tuple[str, ...]:
+        """Channel names: `pressure`, or `velocity.x`, `velocity.y`."""
+        return tuple(f"{self.name}.{part}" if part else self.name for part in self.components)
+
+
+class AxisSpec(Record):
+    """One spatial axis of the domain.
+
+    Attributes:
+        name: `x`, `y`, `z`, `longitude`, ...; the order of the axes is the order of the stored array.
+        lower, upper: extent of the domain over all trajectories, in `unit`. Not periodic: the first and the
+            last node (or the bounding box of a cloud). Periodic: `upper` is `lower` plus one period, so the
+            node that would lie at `upper` is the node at `lower` and is not stored.
+        periodic: whether the field wraps around.
+        unit: physical unit as text, None where the source does not tell.
+    """
+
+    name: Name
+    lower: Finite
+    upper: Finite
+    periodic: bool = False
+    unit: str | None = None
+
+    @pydantic.model_validator(mode="after")
+    def _extent_is_positive(self) -> Self:
+        if not self.lower < self.upper:
+            raise ValueError(f"axis {self.name!r}: lower={self.lower} must be less than upper={self.upper}")
+        return self
+
+
+class GeometrySpec(Record):
+    """Where the points of a trajectory lie.
+
+    Attributes:
+        kind: `grid` (tensor-product coordinates), `points` (cloud) or `mesh` (points and cells).
+        axes: one to three axes, in stored order; point ids of grids count in C order over them.
+        shape: nodes per axis where all trajectories share them, else None.
+    """
+
+    kind: GeometryKind
+    axes: tuple[AxisSpec, ...] = pydantic.Field(min_length=1, max_length=3)
+    shape: tuple[Positive, ...] | None = None
+
+    @pydantic.model_validator(mode="after")
+    def _axes_fit(self) -> Self:
+        names = [axis.name for axis in self.axes]
+        if len(set(names)) != len(names):
+            raise ValueError(f"axis names must be distinct, got {names}")
+        if self.shape is not None and self.kind == "grid" and len(self.shape) != len(self.axes):
+            raise ValueError(f"shape {self.shape} has {len(self.shape)} entries for {len(self.axes)} axes")
+        return self
+
+    @property
+    def dims(self) -> int:
+        """Number of spatial dimensions."""
+        return len(self.axes)
+
+
+class ParameterSpec(Record):
+    """A scalar that belongs to a whole trajectory (viscosity, Mach number), with its train statistics."""
+
+    name: Name
+    unit: str | None = None
+    mean: Finite = 0.0
+    std: Annotated[Finite, pydantic.Field(ge=0)] = 0.0
+
+
+class ChannelStatistics(Record):
+    """Moments of one channel over all points and frames of the train split, in physical units.
+
+    `delta_*` are those of the change between consecutive frames, None where no trajectory has two frames.
+    Standard deviations are those of the population (divided by the count).
+    """
+
+    channel: str
+    count: Count
+    mean: Finite
+    std: Annotated[Finite, pydantic.Field(ge=0)]
+    rms: Annotated[Finite, pydantic.Field(ge=0)]
+    min: Finite
+    max: Finite
+    delta_mean: Finite | None = None
+    delta_std: Finite | None = None
+    delta_rms: Finite | None = None
+
+
+class LayoutSpec(Record):
+    """How points are dealt to pages; see `ups_data.pages`.
+
+    Attributes:
+        page_points: entries of a page, P.
+        num_strata: bands of importance, S; a trajectory with fewer pages has fewer.
+        curve: space-filling curve that orders the points of a stratum.
+        seed: seed of the dealing shifts.
+        dense: whether dense frames are stored beside the pages or rebuilt from them.
+    """
+
+    page_points: Positive
+    num_strata: Annotated[int, pydantic.Field(ge=1, le=64)]
+    curve: CurveName = "hilbert"
+    seed: Count = 0
+    dense: Literal["stored", "rebuilt"] = "stored"
+
+
+class ImportanceSpec(Record):
+    """The recipe of the importance maps.
+
+    w = floor + (sum over metrics of weight * metric / mean(metric)) ** exponent, divided by its mean.
+    """
+
+    metrics: dict[str, Annotated[Finite, pydantic.Field(gt=0)]] = pydantic.Field(min_length=1)
+    exponent: Annotated[Finite, pydantic.Field(gt=0)] = 1.0
+    floor: Annotated[Finite, pydantic.Field(ge=0)] = 0.05
+
+
+class SourceFingerprint(Record):
+    """Which file a store was made from: name, size, and SHA-256 of its first and its last MiB."""
+
+    name: str
+    size_bytes: Count
+    sha256_ends: Annotated[str, pydantic.Field(pattern=r"[0-9a-f]{64}")]
+
+
+class SourceSpec(Record):
+    """The format that was read, the files, and what the reader notes for people."""
+
+    format: str
+    files: tuple[SourceFingerprint, ...]
+    notes: tuple[str, ...] = ()
+
+
+class FileEntry(Record):
+    """One committed file of a store: its key below the root, size and SHA-256."""
+
+    key: str
+    size_bytes: Count
+    sha256: Annotated[str, pydantic.Field(pattern=r"[0-9a-f]{64}")]
+
+    @pydantic.field_validator("key")
+    @classmethod
+    def _key_stays_inside(cls, key: str) -> str:
+        parts = PurePosixPath(key).parts
+        safe = re.fullmatch(r"[A-Za-z0-9_./-]{1,512}", key) and not key.startswith("/")
+        if not safe or ".." in parts or str(PurePosixPath(key)) != key:
+            raise ValueError(f"file key {key!r} must be a plain relative path below the store")
+        return key
+
+
+class Manifest(Record):
+    """Everything that a reader needs to know of a store, and the hashes that bind it to its bytes.
+
+    Attributes:
+        fields: in channel order; channels are all components of all fields, in this order.
+        dtype: stored values, `float32` or `float64`.
+        splits: number of trajectories of each split.
+        split_provenance: how the split came about (`source`, or the rule that was applied).
+        statistics: one record a channel, of the train split only.
+        estimand: what the weights of a draw estimate.
+        files: every file of the store but the manifest itself.
+    """
+
+    format: Literal["ups-data"] = "ups-data"
+    version: Literal[1] = 1
+    writer: str
+    name: str
+    fields: tuple[FieldSpec, ...] = pydantic.Field(min_length=1)
+    dtype: Literal["float32", "float64"]
+    geometry: GeometrySpec
+    time_unit: str | None = None
+    parameters: tuple[ParameterSpec, ...] = ()
+    num_trajectories: Positive
+    num_frames: Positive
+    num_points: Positive
+    splits: dict[Name, Count]
+    split_provenance: str
+    statistics: tuple[ChannelStatistics, ...]
+    layout: LayoutSpec
+    importance: ImportanceSpec
+    codec: CodecName
+    estimand: Literal["mean"] = "mean"
+    source: SourceSpec
+    files: tuple[FileEntry, ...]
+
+    @pydantic.model_validator(mode="after")
+    def _parts_agree(self) -> Self:
+        names = [field.name for field in self.fields]
+        if len(set(names)) != len(names):
+            raise ValueError(f"field names must be distinct, got {names}")
+        if sum(self.splits.values()) != self.num_trajectories:
+            raise ValueError(f"splits {self.splits} must add up to {self.num_trajectories} trajectories")
+        if tuple(record.channel for record in self.statistics) != self.channel_names:
+            raise ValueError(f"statistics must list the channels {self.channel_names} in order")
+        keys = [entry.key for entry in self.files]
+        if len(set(keys)) != len(keys):
+            raise ValueError("files must be listed once each")
+        if MANIFEST_NAME in keys:
+            raise ValueError(f"{MANIFEST_NAME} must not list itself")
+        return self
+
+    @property
+    def channel_names(self) -> tuple[str, ...]:
+        """All channels in stored order."""
+        return tuple(name for field in self.fields for name in field.channel_names)
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the canonical JSON text: equal for equal stores."""
+        return hashlib.sha256(_canonical(self.model_dump(mode="json"))).hexdigest()
+
+    def channels_of(self, names: tuple[str, ...] | None) -> tuple[int, ...]:
+        """Return the channel numbers of the named fields, in the order asked; all fields for None.
+
+        Raises:
+            SchemaError: a name that no field has, or a name given twice.
+        """
+        slices = dict(self._field_channels())
+        chosen = tuple(slices) if names is None else tuple(names)
+        for name in chosen:
+            if name not in slices:
+                raise SchemaError(f"store {self.name!r} has no field {name!r}. {suggest(name, slices)}")
+        if not chosen or len(set(chosen)) != len(chosen):
+            raise SchemaError(f"fields must be named once each and at least one, got {chosen}")
+        return tuple(channel for name in chosen for channel in slices[name])
+
+    def field(self, name: str) -> FieldSpec:
+        """Return the field of that name."""
+        self.channels_of((name,))
+        return next(field for field in self.fields if field.name == name)
+
+    def _field_channels(self) -> Iterator[tuple[str, range]]:
+        start = 0
+        for field in self.fields:
+            yield field.name, range(start, start + len(field.components))
+            start += len(field.components)
+
+    def to_json(self) -> str:
+        """Return the text of `manifest.json`, which carries its own fingerprint."""
+        body = self.model_dump(mode="json")
+        return json.dumps({"fingerprint": self.fingerprint, **body}, indent=1, allow_nan=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str, *, where: str) -> Manifest:
+        """Read and check the text of a manifest.
+
+        Args:
+            text: content of `manifest.json`.
+            where: the file, for messages.
+
+        Raises:
+            SchemaError: not JSON, another format or version, a key too many or too few, a rule broken, or a
+                fingerprint that does not belong to the content.
+        """
+        content = _parse_object(text, where)
+        if content.get("format") != FORMAT_NAME or content.get("version") != FORMAT_VERSION:
+            raise SchemaError(
+                f"{where} declares format {content.get('format')!r} version {content.get('version')!r}; this "
+                f"release reads {FORMAT_NAME!r} version {FORMAT_VERSION}. Convert again or install a matching release."
+            )
+        stated = content.pop("fingerprint", None)
+        found = hashlib.sha256(_canonical(content)).hexdigest()
+        if stated != found:
+            raise SchemaError(
+                f"{where} was changed after it was written: its fingerprint says {stated!r}, its content gives "
+                f"{found!r}. Restore it from a copy or convert again."
+            )
+        return _validate(cls, content, where)
+
+
+def _canonical(content: object) -> bytes:
+    return json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+
+
+def _parse_object(text: str, where: str) -> dict[str, object]:
+    try:
+        content = json.loads(text, object_pairs_hook=_refuse_duplicates, parse_constant=_refuse_constant)
+    except RecursionError as error:
+        raise SchemaError(f"{where} is nested too deeply to be a manifest") from error
+    except ValueError as error:
+        raise SchemaError(f"{where} is not valid JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise SchemaError(f"{where} holds a JSON {type(content).__name__} where an object must stand")
+    return content
+
+
+def _refuse_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    content = dict(pairs)
+    if len(content) != len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"key {next(key for key in keys if keys.count(key) > 1)!r} stands twice")
+    return content
+
+
+def _refuse_constant(value: str) -> float:
+    raise ValueError(f"{value} is not a JSON number")
+
+
+def _validate(cls: type[Manifest], content: dict[str, object], where: str) -> Manifest:
+    try:
+        # JSON mode: arrays become tuples, and nothing else is coerced.
+        return cls.model_validate_json(json.dumps(content))
+    except pydantic.ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"]) or "(root)"
+        raise SchemaError(
+            f"{where} breaks the schema at {place}: {first['msg']} (got {first['input']!r:.200})"
+            + (f" and {error.error_count() - 1} more" if error.error_count() > 1 else "")
+        ) from error
