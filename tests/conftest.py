@@ -1,0 +1,6 @@
+"""Settings of the whole suite: array shapes in annotations are executed while the tests run."""
+
+from jaxtyping import install_import_hook
+
+# Must happen before the first import of either package, hence here and not in a fixture.
+install_import_hook(["ups_data", "preprocess"], "beartype.beartype")
