@@ -162,6 +162,7 @@ class LayoutSpec(Record):
     Attributes:
         page_points: entries of a page, P.
         num_strata: bands of importance, S; a trajectory with fewer pages has fewer.
+        block_points: consecutive points of the curve that share a stratum.
         curve: space-filling curve that orders the points of a stratum.
         seed: seed of the dealing shifts.
         dense: whether dense frames are stored beside the pages or rebuilt from them.
@@ -169,6 +170,7 @@ class LayoutSpec(Record):
 
     page_points: Positive
     num_strata: Annotated[int, pydantic.Field(ge=1, le=64)]
+    block_points: Positive
     curve: CurveName = "hilbert"
     seed: Count = 0
     dense: Literal["stored", "rebuilt"] = "stored"
@@ -177,11 +179,12 @@ class LayoutSpec(Record):
 class ImportanceSpec(Record):
     """The recipe of the importance maps.
 
-    w = floor + (sum over metrics of weight * metric / mean(metric)) ** exponent, divided by its mean.
+    m = sum over metrics of weight * metric; v = (m / mean(m)) ** exponent; w = v / mean(v) + floor, divided by its mean.
+    Each metric is the mean over channels of its map divided by that map's own mean, so channels count alike.
     """
 
     metrics: dict[str, Annotated[Finite, pydantic.Field(gt=0)]] = pydantic.Field(min_length=1)
-    exponent: Annotated[Finite, pydantic.Field(gt=0)] = 1.0
+    exponent: Annotated[Finite, pydantic.Field(gt=0)] = 2.0
     floor: Annotated[Finite, pydantic.Field(ge=0)] = 0.05
 
 
@@ -226,7 +229,9 @@ class Manifest(Record):
         dtype: stored values, `float32` or `float64`.
         splits: number of trajectories of each split.
         split_provenance: how the split came about (`source`, or the rule that was applied).
-        statistics: one record a channel, of the train split only.
+        statistics: one record a channel, of the split named by `statistics_split` only.
+        statistics_split: `train`, or None for a store without a train split: its statistics cover all of it, serve
+            people only, and do not normalise training data.
         estimand: what the weights of a draw estimate.
         files: every file of the store but the manifest itself.
     """
@@ -246,6 +251,7 @@ class Manifest(Record):
     splits: dict[Name, Count]
     split_provenance: str
     statistics: tuple[ChannelStatistics, ...]
+    statistics_split: Literal["train"] | None = "train"
     layout: LayoutSpec
     importance: ImportanceSpec
     codec: CodecName

@@ -1,0 +1,28 @@
+"""The page layout: curve order, strata, dealing, draws and weights. Pure NumPy, no I/O."""
+
+from ups_data.pages.curve import cloud_order, grid_order
+from ups_data.pages.draw import PageDraw, PointDraw, draw_pages, page_budgets, page_shares
+from ups_data.pages.layout import (
+    PageLayout,
+    PageTable,
+    build_pages,
+    default_block_points,
+    default_num_strata,
+    default_page_points,
+)
+
+__all__ = [
+    "PageDraw",
+    "PageLayout",
+    "PageTable",
+    "PointDraw",
+    "build_pages",
+    "cloud_order",
+    "default_block_points",
+    "default_num_strata",
+    "default_page_points",
+    "draw_pages",
+    "grid_order",
+    "page_budgets",
+    "page_shares",
+]

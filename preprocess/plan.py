@@ -1,0 +1,186 @@
+"""The plan of a conversion: sizes, splits and arrays, from a source's description alone; nothing is read or written."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int64, UInt8
+
+from preprocess.settings import ConvertSettings
+from preprocess.sources.base import Source, TrajectoryInfo
+from ups_data.errors import SchemaError, SourceError
+from ups_data.importance import check_metrics
+from ups_data.pages import default_block_points, default_num_strata, default_page_points
+from ups_data.random import Stream, generator
+from ups_data.schema import MAX_POINTS, CodecName, LayoutSpec
+from ups_data.storage.shard import ArraySpec
+from ups_data.storage.zarr_store import COORDINATES, FIELDS, IMPORTANCE, INDEX, VALUES
+
+_DEFAULT_SPLITS = {"train": 0.8, "valid": 0.1, "test": 0.1}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ConvertPlan:
+    """What a conversion will write.
+
+    Attributes:
+        layout: page layout of all trajectories.
+        arrays: the sharded arrays by key.
+        split_names: splits in manifest order.
+        split_codes: number of each trajectory's split (n,).
+        split_provenance: `source`, or the rule that was applied.
+        dtype: stored values.
+        num_frames, num_points, num_pages: sizes of each trajectory (n,).
+        shape: nodes per axis that all trajectories share, None where they differ.
+    """
+
+    layout: LayoutSpec
+    arrays: dict[str, ArraySpec]
+    split_names: tuple[str, ...]
+    split_codes: UInt8[np.ndarray, " trajectory"]
+    split_provenance: str
+    dtype: str
+    num_frames: Int64[np.ndarray, " trajectory"]
+    num_points: Int64[np.ndarray, " trajectory"]
+    num_pages: Int64[np.ndarray, " trajectory"]
+    shape: tuple[int, ...] | None
+
+
+def plan_conversion(source: Source, settings: ConvertSettings) -> ConvertPlan:
+    """Work out what converting `source` with `settings` will write.
+
+    Raises:
+        SourceError: the source has no trajectory, or one with too many points.
+        SchemaError: settings that cannot hold for this source.
+    """
+    check_metrics(settings.importance)
+    infos = source.trajectories
+    if not infos:
+        raise SourceError(f"{source.name} holds no trajectory")
+    num_points = np.array([info.num_points for info in infos], dtype=np.int64)
+    if num_points.max() > MAX_POINTS:
+        raise SourceError(f"{source.name}: a trajectory of {num_points.max()} points is over the limit of {MAX_POINTS}")
+    shapes = {tuple(info.shape) for info in infos}
+    shape = next(iter(shapes)) if len(shapes) == 1 else None
+    layout = _plan_layout(source, settings, int(np.median(num_points)), shape)
+    num_frames = np.array([info.num_frames for info in infos], dtype=np.int64)
+    num_pages = -(-num_points // layout.page_points)
+    names, codes, provenance = _plan_splits(source, infos, settings)
+    dtype = "float64" if source.dtype == np.float64 else "float32"
+    return ConvertPlan(
+        layout=layout,
+        arrays=_plan_arrays(source, settings, layout, dtype, (num_frames, num_pages), shape),
+        split_names=names,
+        split_codes=codes,
+        split_provenance=provenance,
+        dtype=dtype,
+        num_frames=num_frames,
+        num_points=num_points,
+        num_pages=num_pages,
+        shape=shape,
+    )
+
+
+def _plan_layout(
+    source: Source, settings: ConvertSettings, typical_points: int, shape: tuple[int, ...] | None
+) -> LayoutSpec:
+    page_points = settings.page_points or default_page_points(typical_points)
+    can_store = source.kind == "grid" and shape is not None
+    if settings.dense == "stored" and not can_store:
+        raise SchemaError(
+            f"dense frames can only be stored where all trajectories share one grid, and those of {source.name} do "
+            f"not; use dense: rebuilt"
+        )
+    stored = settings.dense == "stored" or (settings.dense == "auto" and can_store)
+    return LayoutSpec(
+        page_points=page_points,
+        num_strata=settings.num_strata or default_num_strata(typical_points, page_points),
+        block_points=settings.block_points or default_block_points(typical_points),
+        curve=settings.curve,
+        seed=settings.seed,
+        dense="stored" if stored else "rebuilt",
+    )
+
+
+def _plan_arrays(
+    source: Source,
+    settings: ConvertSettings,
+    layout: LayoutSpec,
+    dtype: str,
+    counts: tuple[Int64[np.ndarray, " trajectory"], Int64[np.ndarray, " trajectory"]],
+    shape: tuple[int, ...] | None,
+) -> dict[str, ArraySpec]:
+    num_frames, num_pages = counts
+    channels, points, dims = sum(len(field.components) for field in source.fields), layout.page_points, len(source.axes)
+    value_rows, page_rows = int((num_frames * num_pages).sum()), int(num_pages.sum())
+
+    def pages(key: str, rows: int, middle: tuple[int, ...], kind: str, codec: CodecName, *names: str) -> ArraySpec:
+        chunk = (1, *middle, points)
+        size = _rows_per_shard(settings.shard_bytes, math.prod(chunk) * np.dtype(kind).itemsize, rows)
+        return ArraySpec(
+            key=key,
+            shape=(rows, *middle, points),
+            chunk_shape=chunk,
+            rows_per_shard=size,
+            dtype=kind,
+            codec=codec,
+            dimension_names=("page", *names, "entry"),
+        )
+
+    arrays = {
+        VALUES: pages(VALUES, value_rows, (channels,), dtype, settings.codec, "channel"),
+        INDEX: pages(INDEX, page_rows, (), "int32", settings.codec),
+        IMPORTANCE: pages(IMPORTANCE, page_rows, (), "float32", settings.codec),
+    }
+    if source.kind != "grid":
+        arrays[COORDINATES] = pages(COORDINATES, page_rows, (dims,), "float64", settings.codec, "dim")
+    if layout.dense == "stored" and shape is not None:
+        frames, frame_bytes = int(num_frames.sum()), channels * math.prod(shape) * np.dtype(dtype).itemsize
+        arrays[FIELDS] = ArraySpec(
+            key=FIELDS,
+            shape=(frames, channels, *shape),
+            chunk_shape=(1, 1, *shape),
+            rows_per_shard=channels * _rows_per_shard(settings.shard_bytes, frame_bytes, frames),
+            dtype=dtype,
+            codec=settings.codec,
+            dimension_names=("frame", "channel", *(axis.name for axis in source.axes)),
+        )
+    return arrays
+
+
+def _rows_per_shard(shard_bytes: int, row_bytes: int, num_rows: int) -> int:
+    return int(min(num_rows, max(1, shard_bytes // row_bytes)))
+
+
+def _plan_splits(
+    source: Source, infos: Sequence[TrajectoryInfo], settings: ConvertSettings
+) -> tuple[tuple[str, ...], np.ndarray[Any, np.dtype[np.uint8]], str]:
+    given = [info.split for info in infos]
+    if all(name is None for name in given):
+        return _draw_splits(len(infos), settings)
+    if None in given:
+        raise SourceError(f"{source.name}: {infos[given.index(None)].item} has no split while others have one")
+    if settings.splits is not None:
+        raise SchemaError(f"{source.name} brings its own splits {sorted(set(map(str, given)))}; leave out `splits`")
+    names = tuple(dict.fromkeys(str(name) for name in given))
+    return names, np.array([names.index(str(name)) for name in given], dtype=np.uint8), "source"
+
+
+def _draw_splits(count: int, settings: ConvertSettings) -> tuple[tuple[str, ...], np.ndarray[Any, Any], str]:
+    """Assign trajectories at random: shares rounded by largest remainder, at least one for each split if they suffice."""
+    shares = settings.splits or _DEFAULT_SPLITS
+    names = tuple(shares)
+    exact = np.array(list(shares.values())) * count
+    sizes = np.maximum(np.floor(exact).astype(int), 1 if count >= len(names) else 0)
+    order = np.argsort(sizes - exact, kind="stable")
+    for turn in range(abs(count - int(sizes.sum()))):
+        sizes[order[turn % len(names)] if sizes.sum() < count else int(np.argmax(sizes))] += np.sign(count - sizes.sum())
+    random = generator(seed=settings.seed, stream=Stream.SPLIT)
+    codes = np.empty(count, dtype=np.uint8)
+    codes[random.permutation(count)] = np.repeat(np.arange(len(names)), sizes)
+    rule = ", ".join(f"{name} {share:g}" for name, share in shares.items())
+    return names, codes, f"drawn at random with seed {settings.seed}: {rule}"

@@ -1,0 +1,39 @@
+"""Deal the points of a stratum to its pages like cards, so that every page covers all of the stratum."""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Int64
+
+
+def deal(
+    ordered: Int64[np.ndarray, " point"], *, num_pages: int, page_points: int, random: np.random.Generator
+) -> Int64[np.ndarray, "page entry"]:
+    """Deal points, given in curve order, to pages.
+
+    The ordered list is split into runs of R = num_pages consecutive points and each page takes one point of each
+    run. Within a run, consecutive pages take van der Corput positions, so that k consecutive pages
+    hold points about R / k apart; a random shift a run keeps grids from aliasing with the field.
+
+    Returns:
+        Point ids (R, P), -1 where a page has no further point; points of a page stay in curve order and
+        padding stands at the end.
+    """
+    num_runs = -(-ordered.size // num_pages)
+    if num_runs > page_points:
+        raise ValueError(f"{ordered.size} points do not fit on {num_pages} pages of {page_points}")
+    shifts = random.integers(num_pages, size=num_runs)
+    places = (van_der_corput_order(num_pages)[:, None] + shifts) % num_pages + np.arange(num_runs) * num_pages
+    table = np.full((num_pages, page_points), -1, dtype=np.int64)
+    table[:, :num_runs] = np.where(places < ordered.size, ordered[np.minimum(places, ordered.size - 1)], -1)
+    return table
+
+
+def van_der_corput_order(size: int) -> Int64[np.ndarray, " size"]:
+    """Return the numbers 0 to size - 1 in bit-reversed order: 0, 4, 2, 6, 1, 5, 3, 7 for size 8."""
+    bits = max(1, (size - 1).bit_length())
+    numbers = np.arange(1 << bits, dtype=np.int64)
+    reversed_ = np.zeros_like(numbers)
+    for bit in range(bits):
+        reversed_ |= ((numbers >> bit) & 1) << (bits - 1 - bit)
+    return reversed_[reversed_ < size]

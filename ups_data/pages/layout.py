@@ -1,0 +1,130 @@
+"""The page layout of a trajectory: what a draw needs to know, and the table that storage keeps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Float64, Int64
+
+from ups_data.pages.deal import deal
+from ups_data.pages.strata import cut_strata
+from ups_data.random import Stream, generator
+
+_MIN_PAGE_POINTS, _MAX_PAGE_POINTS = 8, 4096
+_MAX_BLOCK_POINTS = 64
+_PAGES_WANTED = 1024
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PageLayout:
+    """How many pages each stratum of one trajectory has.
+
+    Attributes:
+        num_points: points of the trajectory, N.
+        page_points: entries of a page, P.
+        stratum_pages: pages of each stratum, R_s (S,); the strata's pages follow one another.
+        stratum_mass: importance of each stratum's points, summed and divided by the total (S,).
+    """
+
+    num_points: int
+    page_points: int
+    stratum_pages: Int64[np.ndarray, " stratum"]
+    stratum_mass: Float64[np.ndarray, " stratum"]
+
+    def __post_init__(self) -> None:
+        pages = self.stratum_pages
+        wanted = -(-self.num_points // self.page_points)
+        if pages.size < 1 or (pages < 0).any() or pages.sum() != wanted:
+            raise ValueError(f"strata of {pages} pages do not make the {wanted} pages of {self.num_points} points")
+        if (pages[1:] > 0)[pages[:-1] == 0].any():
+            raise ValueError(f"strata without pages must come last, got {pages}")
+        if self.stratum_mass.shape != pages.shape or not np.isfinite(self.stratum_mass).all():
+            raise ValueError(f"stratum_mass {self.stratum_mass} does not fit {pages.size} strata")
+
+    @property
+    def num_pages(self) -> int:
+        """Pages of the trajectory, R."""
+        return int(self.stratum_pages.sum())
+
+    @property
+    def num_strata(self) -> int:
+        """Strata that hold points."""
+        return int((self.stratum_pages > 0).sum())
+
+    @property
+    def stratum_points(self) -> Int64[np.ndarray, " stratum"]:
+        """Points of each stratum, N_s: whole pages, and what is left in the last one."""
+        ends = np.minimum(np.cumsum(self.stratum_pages) * self.page_points, self.num_points)
+        return np.diff(ends, prepend=0)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PageTable:
+    """A layout and the point that stands at every entry of every page (R, P), -1 for padding."""
+
+    layout: PageLayout
+    index: Int64[np.ndarray, "page entry"]
+
+
+def default_page_points(num_points: int) -> int:
+    """Return the power of two that makes 1024 to 2048 pages, kept within 8 to 4096 points."""
+    wanted = max(1, num_points // _PAGES_WANTED)
+    return int(np.clip(1 << (wanted.bit_length() - 1), _MIN_PAGE_POINTS, _MAX_PAGE_POINTS))
+
+
+def default_block_points(num_points: int) -> int:
+    """Return the power of two that makes 1024 to 2048 blocks, at most 64 points."""
+    return int(np.clip(1 << max(0, (num_points // _PAGES_WANTED).bit_length() - 1), 1, _MAX_BLOCK_POINTS))
+
+
+def default_num_strata(num_points: int, page_points: int) -> int:
+    """Return 4 strata where each can have eight pages, else 2 or 1."""
+    pages = -(-num_points // page_points)
+    return next(strata for strata in (4, 2, 1) if pages >= 8 * strata or strata == 1)
+
+
+def build_pages(
+    importance: Float[np.ndarray, " point"],
+    order: Int64[np.ndarray, " point"],
+    *,
+    page_points: int,
+    num_strata: int,
+    block_points: int,
+    seed: int,
+    trajectory: int,
+) -> PageTable:
+    """Lay out the points of one trajectory: strata by importance, curve order, dealing.
+
+    Args:
+        importance: non-negative, finite (N,).
+        order: point ids in curve order (N,).
+        page_points: entries of a page, P.
+        num_strata: bands of importance wanted, S.
+        block_points: consecutive points of the curve that share a stratum.
+        seed: seed of the layout.
+        trajectory: number of the trajectory; with the seed it keys the dealing shifts.
+    """
+    ranking, stratum_pages = cut_strata(
+        importance, order, page_points=page_points, num_strata=num_strata, block_points=block_points
+    )
+    band = np.empty(importance.size, dtype=np.int64)
+    ends = np.minimum(np.cumsum(stratum_pages) * page_points, importance.size)
+    band[ranking] = np.searchsorted(ends, np.arange(importance.size), side="right")
+    random = generator(seed=seed, stream=Stream.DEAL, words=(trajectory, 0))
+    by_band = order[np.argsort(band[order], kind="stable")]
+    starts = np.concatenate([[0], ends[:-1]])
+    tables = [
+        deal(by_band[start:end], num_pages=int(pages), page_points=page_points, random=random)
+        for start, end, pages in zip(starts, ends, stratum_pages, strict=True)
+        if pages
+    ]
+    mass = np.bincount(band, weights=importance, minlength=num_strata).astype(np.float64)
+    total = mass.sum()
+    layout = PageLayout(
+        num_points=importance.size,
+        page_points=page_points,
+        stratum_pages=stratum_pages,
+        stratum_mass=mass / total if total > 0 else np.diff(ends, prepend=0) / importance.size,
+    )
+    return PageTable(layout=layout, index=np.concatenate(tables))

@@ -1,0 +1,138 @@
+"""Streaming, mergeable moments in float64, and the invertible normaliser that they make."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Float64, Int64
+
+from ups_data.schema import ChannelStatistics
+
+
+@dataclass(kw_only=True)
+class Moments:
+    """Count, mean, second central moment, minimum and maximum of each channel.
+
+    Blocks are merged by the pairwise update of Chan, Golub and LeVeque (1979), so the result does not depend on
+    the size of the blocks but for rounding, and workers can merge theirs.
+
+    Attributes:
+        count, mean, m2, min, max: one entry a channel.
+    """
+
+    count: Int64[np.ndarray, " channel"]
+    mean: Float64[np.ndarray, " channel"]
+    m2: Float64[np.ndarray, " channel"]
+    min: Float64[np.ndarray, " channel"]
+    max: Float64[np.ndarray, " channel"]
+
+    @classmethod
+    def empty(cls, num_channels: int) -> Moments:
+        """Return the moments of no values."""
+        return cls(
+            count=np.zeros(num_channels, dtype=np.int64),
+            mean=np.zeros(num_channels),
+            m2=np.zeros(num_channels),
+            min=np.full(num_channels, np.inf),
+            max=np.full(num_channels, -np.inf),
+        )
+
+    @classmethod
+    def of(cls, values: Float[np.ndarray, "channel *rest"]) -> Moments:
+        """Return the moments of a block, two-pass in float64."""
+        flat = values.reshape(len(values), -1).astype(np.float64)
+        mean = flat.mean(axis=1)
+        return cls(
+            count=np.full(len(values), flat.shape[1], dtype=np.int64),
+            mean=mean,
+            m2=np.square(flat - mean[:, None]).sum(axis=1),
+            min=flat.min(axis=1),
+            max=flat.max(axis=1),
+        )
+
+    def merge(self, other: Moments) -> Moments:
+        """Return the moments of both sets of values."""
+        count = self.count + other.count
+        share = other.count / np.maximum(count, 1)
+        delta = other.mean - self.mean
+        return Moments(
+            count=count,
+            mean=self.mean + delta * share,
+            m2=self.m2 + other.m2 + np.square(delta) * self.count * share,
+            min=np.minimum(self.min, other.min),
+            max=np.maximum(self.max, other.max),
+        )
+
+    @property
+    def std(self) -> Float64[np.ndarray, " channel"]:
+        """Standard deviation of the population."""
+        return np.sqrt(self.m2 / np.maximum(self.count, 1))
+
+    @property
+    def rms(self) -> Float64[np.ndarray, " channel"]:
+        """Root mean square."""
+        return np.sqrt(self.m2 / np.maximum(self.count, 1) + np.square(self.mean))
+
+
+class FieldStatistics:
+    """Moments of values and of frame-to-frame changes, gathered trajectory by trajectory."""
+
+    def __init__(self, num_channels: int) -> None:
+        self.values = Moments.empty(num_channels)
+        self.deltas = Moments.empty(num_channels)
+
+    def update(
+        self, frame: Float[np.ndarray, "channel *space"], previous: Float[np.ndarray, "channel *space"] | None
+    ) -> None:
+        """Add one frame, and its change from the `previous` frame of the same trajectory."""
+        self.values = self.values.merge(Moments.of(frame))
+        if previous is not None:
+            self.deltas = self.deltas.merge(Moments.of(frame.astype(np.float64) - previous.astype(np.float64)))
+
+    def records(self, channel_names: tuple[str, ...]) -> tuple[ChannelStatistics, ...]:
+        """Return one schema record a channel."""
+        return tuple(self._record(channel, name) for channel, name in enumerate(channel_names))
+
+    def _record(self, channel: int, name: str) -> ChannelStatistics:
+        values, deltas = self.values, self.deltas
+        changes: dict[str, Any] = {}
+        if deltas.count[channel]:
+            changes = {
+                "delta_mean": float(deltas.mean[channel]),
+                "delta_std": float(deltas.std[channel]),
+                "delta_rms": float(deltas.rms[channel]),
+            }
+        return ChannelStatistics(
+            channel=name,
+            count=int(values.count[channel]),
+            mean=float(values.mean[channel]),
+            std=float(values.std[channel]),
+            rms=float(values.rms[channel]),
+            min=float(values.min[channel]),
+            max=float(values.max[channel]),
+            **changes,
+        )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Normaliser:
+    """The invertible map y = (x - mean) / scale, one pair a channel.
+
+    `scale` is the standard deviation, and 1 for a channel that is constant over the train split.
+    """
+
+    mean: Float64[np.ndarray, " channel"]
+    scale: Float64[np.ndarray, " channel"]
+
+    @classmethod
+    def from_statistics(cls, records: tuple[ChannelStatistics, ...]) -> Normaliser:
+        """Take mean and standard deviation of the given channels."""
+        std = np.array([record.std for record in records])
+        return cls(mean=np.array([record.mean for record in records]), scale=np.where(std > 0, std, 1.0))
+
+    @classmethod
+    def identity(cls, num_channels: int) -> Normaliser:
+        """Return the map that changes nothing."""
+        return cls(mean=np.zeros(num_channels), scale=np.ones(num_channels))

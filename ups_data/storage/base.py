@@ -1,0 +1,148 @@
+"""The contract of a store: what every back end answers, in the same numbers."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Float64, Int64, Integer
+
+from ups_data.coordinates import Domain
+from ups_data.errors import DatasetError, suggest
+from ups_data.pages import PageLayout
+from ups_data.schema import Manifest
+from ups_data.storage.byte_store import ReadCount
+from ups_data.storage.tables import TrajectoryTables
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PagePoints:
+    """The points that stand on some pages, page after page, padding included.
+
+    Attributes:
+        index: point ids, -1 on padding (Q,).
+        coordinates: physical coordinates, NaN on padding (Q, D).
+    """
+
+    index: Int64[np.ndarray, " query"]
+    coordinates: Float64[np.ndarray, "query dim"]
+
+
+class Store(ABC):
+    """A finished data set, open for reading. `len(store)` is the number of trajectories.
+
+    Values are in physical units and in the stored dtype. Point ids count from 0 in the order that
+    `ups_data.coordinates` states. Stores are picklable; a copy opens its own handles.
+    """
+
+    manifest: Manifest
+    tables: TrajectoryTables
+    location: str
+
+    def __len__(self) -> int:
+        return self.manifest.num_trajectories
+
+    @property
+    def domain(self) -> Domain:
+        """The box that holds all points."""
+        return Domain.from_axes(self.manifest.geometry.axes)
+
+    @property
+    def splits(self) -> Mapping[str, Int64[np.ndarray, " trajectory"]]:
+        """Trajectory numbers of each split, rising."""
+        codes = self.tables.split
+        names = self.manifest.splits
+        return MappingProxyType({name: np.flatnonzero(codes == code) for code, name in enumerate(names)})
+
+    def trajectories_of(self, split: str) -> Int64[np.ndarray, " trajectory"]:
+        """Return the trajectory numbers of a split.
+
+        Raises:
+            DatasetError: there is no such split.
+        """
+        if split not in self.manifest.splits:
+            raise DatasetError(f"{self.location} has no split {split!r}. {suggest(split, self.manifest.splits)}")
+        return self.splits[split]
+
+    def num_frames(self, trajectory: int) -> int:
+        """Return the number of frames of a trajectory."""
+        return int(self.tables.num_frames[self._check(trajectory)])
+
+    def num_points(self, trajectory: int) -> int:
+        """Return the number of points of a trajectory."""
+        return int(self.tables.num_points[self._check(trajectory)])
+
+    def shape(self, trajectory: int) -> tuple[int, ...]:
+        """Return the nodes per axis of a grid, `(N,)` for points and meshes."""
+        return self.tables.shape(self._check(trajectory))
+
+    def times(self, trajectory: int) -> Float64[np.ndarray, " time"]:
+        """Return the physical times of a trajectory's frames."""
+        return self.tables.times_of(self._check(trajectory))
+
+    def parameters(self, trajectory: int) -> Float64[np.ndarray, " parameter"]:
+        """Return the scalar parameters of a trajectory, in manifest order."""
+        return self.tables.parameters[self._check(trajectory)]
+
+    def layout(self, trajectory: int) -> PageLayout:
+        """Return how the points of a trajectory are laid out on pages."""
+        return self.tables.layout(self._check(trajectory), self.manifest.layout.page_points)
+
+    def axes(self, trajectory: int) -> tuple[Float64[np.ndarray, " node"], ...]:
+        """Return the node coordinates of each axis of a grid.
+
+        Raises:
+            DatasetError: the store holds points or meshes.
+        """
+        if self.manifest.geometry.kind != "grid":
+            raise DatasetError(f"{self.location} holds {self.manifest.geometry.kind}, which have no axes")
+        return self.tables.axes(self._check(trajectory))
+
+    def read_dense(self, trajectory: int, frames: Sequence[int]) -> Float[np.ndarray, "time channel point"]:
+        """Read whole frames: every channel at every point, in point-id order (T, C, N)."""
+        return self.read_frames(trajectory, frames, tuple(range(len(self.manifest.channel_names))))
+
+    @property
+    @abstractmethod
+    def read_count(self) -> ReadCount:
+        """Bytes and ranges that this handle has read so far."""
+
+    @abstractmethod
+    def read_frames(
+        self, trajectory: int, frames: Sequence[int], channels: tuple[int, ...]
+    ) -> Float[np.ndarray, "time channel point"]:
+        """Read chosen channels of whole frames, in point-id order."""
+
+    @abstractmethod
+    def read_page_points(self, trajectory: int, pages: Integer[np.ndarray, " page"]) -> PagePoints:
+        """Read which points stand on the given pages, and where they lie."""
+
+    @abstractmethod
+    def read_page_values(
+        self, trajectory: int, frames: Sequence[int], pages: Integer[np.ndarray, " page"], channels: tuple[int, ...]
+    ) -> Float[np.ndarray, "time query channel"]:
+        """Read chosen channels of all entries of the given pages (T, Q, C), NaN on padding."""
+
+    @abstractmethod
+    def coordinates(self, trajectory: int) -> Float64[np.ndarray, "point dim"]:
+        """Return the physical coordinates of all points (N, D), in point-id order."""
+
+    @abstractmethod
+    def importance(self, trajectory: int) -> Float[np.ndarray, " point"]:
+        """Return the importance map of a trajectory, in point-id order."""
+
+    def _check(self, trajectory: int) -> int:
+        if not 0 <= trajectory < len(self):
+            raise IndexError(f"trajectory {trajectory} outside of [0, {len(self)}) in {self.location}")
+        return trajectory
+
+    def _check_frames(self, trajectory: int, frames: Sequence[int]) -> np.ndarray[Any, np.dtype[np.int64]]:
+        count = self.num_frames(trajectory)
+        chosen = np.asarray(frames, dtype=np.int64)
+        if chosen.ndim != 1 or (chosen.size and not (0 <= chosen.min() and chosen.max() < count)):
+            raise IndexError(f"frames {list(frames)} outside of [0, {count}) of trajectory {trajectory}")
+        return chosen

@@ -1,0 +1,121 @@
+"""Where the bytes of a store lie: whole files and byte ranges by key, and a count of what was read."""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ups_data.errors import CorruptionError, StoreError, StoreNotFoundError
+
+_MAX_OPEN_FILES = 64
+
+
+@dataclass(kw_only=True)
+class ReadCount:
+    """What was asked of the file system or network so far."""
+
+    num_bytes: int = 0
+    num_ranges: int = 0
+
+
+class ByteStore(ABC):
+    """Reads files below one root. Picklable; holds no handle that a fork could break."""
+
+    def __init__(self) -> None:
+        self.count = ReadCount()
+
+    @abstractmethod
+    def size(self, key: str) -> int:
+        """Return the size of a file in bytes; StoreNotFoundError where there is none."""
+
+    @abstractmethod
+    def read(self, key: str, *, max_bytes: int) -> bytes:
+        """Return a whole file of at most `max_bytes`."""
+
+    @abstractmethod
+    def read_ranges(self, key: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+        """Return the bytes of each (offset, length); CorruptionError where the file ends before a range does."""
+
+
+class LocalByteStore(ByteStore):
+    """Files below a directory, read by position; descriptors are opened once per process and kept."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__()
+        self.root = root
+        self._descriptors: OrderedDict[str, int] = OrderedDict()
+        self._process = os.getpid()
+
+    def __getstate__(self) -> dict[str, object]:
+        return {"root": self.root}
+
+    def __setstate__(self, state: dict[str, Path]) -> None:
+        self.__init__(state["root"])  # type: ignore[misc]  # a copy starts without handles and counts
+
+    def size(self, key: str) -> int:
+        """Return the size of a file in bytes."""
+        try:
+            return os.stat(self.root / key).st_size
+        except FileNotFoundError as error:
+            raise StoreNotFoundError(f"{self.root / key} is missing") from error
+        except OSError as error:
+            raise StoreError(f"{self.root / key} cannot be read: {error.strerror}") from error
+
+    def read(self, key: str, *, max_bytes: int) -> bytes:
+        """Return a whole file of at most `max_bytes`."""
+        size = self.size(key)
+        if size > max_bytes:
+            raise CorruptionError(f"{self.root / key} has {size} bytes where at most {max_bytes} can be right")
+        return self.read_ranges(key, [(0, size)])[0]
+
+    def read_ranges(self, key: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+        """Return the bytes of each (offset, length) by positional reads."""
+        descriptor = self._descriptor(key)
+        return [self._read_range(key, descriptor, offset, length) for offset, length in ranges]
+
+    def close(self) -> None:
+        """Close all descriptors; they are opened again when needed."""
+        while self._descriptors:
+            os.close(self._descriptors.popitem()[1])
+
+    def __del__(self) -> None:
+        if getattr(self, "_process", None) == os.getpid():
+            self.close()
+
+    def _read_range(self, key: str, descriptor: int, offset: int, length: int) -> bytes:
+        parts, missing = [], length
+        while missing:
+            part = os.pread(descriptor, missing, offset + length - missing)
+            self.count.num_ranges += 1
+            if not part:
+                raise CorruptionError(
+                    f"{self.root / key} ends before byte {offset + length}: the file is truncated; restore it or "
+                    f"convert again"
+                )
+            self.count.num_bytes += len(part)
+            missing -= len(part)
+            parts.append(part)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def _descriptor(self, key: str) -> int:
+        if self._process != os.getpid():
+            # Forked: the parent's descriptors are inherited and valid, but closing them is the parent's business.
+            self._descriptors = OrderedDict()
+            self._process = os.getpid()
+        if key in self._descriptors:
+            self._descriptors.move_to_end(key)
+            return self._descriptors[key]
+        try:
+            descriptor = os.open(self.root / key, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+        except FileNotFoundError as error:
+            raise CorruptionError(f"{self.root / key} is missing: restore it or convert again") from error
+        except OSError as error:
+            raise StoreError(f"{self.root / key} cannot be opened: {error.strerror}") from error
+        self._descriptors[key] = descriptor
+        if len(self._descriptors) > _MAX_OPEN_FILES:
+            os.close(self._descriptors.popitem(last=False)[1])
+        return descriptor

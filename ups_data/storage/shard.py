@@ -1,0 +1,255 @@
+"""One array of a store: Zarr v3 metadata, shards of inner chunks, and reading rows of them.
+
+A shard is what Zarr's `sharding_indexed` codec specifies: encoded inner chunks one after another, then an index of
+(offset, length) pairs as little-endian uint64 in C order of the chunks, then the CRC32C of the index. Inner
+chunks are *rows*: they have length 1 along the sharded axis and are whole along the others, but for `fields`, whose
+rows are single channels of single frames. Chunk i of a shard is written at its place i, so with the codec `none`
+offsets follow from i and the index need not be read.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Any
+
+import google_crc32c
+import numpy as np
+from jaxtyping import Integer, Shaped, UInt64
+
+from ups_data.errors import CorruptionError
+from ups_data.schema import CodecName
+from ups_data.storage.byte_store import ByteStore
+from ups_data.storage.codec import CRC_BYTES, ChunkCodec
+
+_INDEX_ENTRY_BYTES = 16
+_MISSING = np.uint64(2**64 - 1)
+_MAX_CACHED_INDEX_BYTES = 64 * 2**20
+_MAX_CHUNK_BYTES = 2**31
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArraySpec:
+    """Shape, chunking and codec of one array.
+
+    Attributes:
+        key: path below the store's root, such as `pages/values`.
+        shape: length along each axis.
+        chunk_shape: inner chunk, a row.
+        rows_per_shard: inner chunks of a shard.
+        dtype: NumPy name of the stored values.
+        codec: compressor of the inner chunks.
+        dimension_names: one name an axis, for people.
+    """
+
+    key: str
+    shape: tuple[int, ...]
+    chunk_shape: tuple[int, ...]
+    rows_per_shard: int
+    dtype: str
+    codec: CodecName
+    dimension_names: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.chunk_shape) != len(self.shape) or min(self.shape) < 1 or min(self.chunk_shape) < 1:
+            raise ValueError(f"{self.key}: chunks {self.chunk_shape} do not fit shape {self.shape}")
+        if self.rows_per_shard % self.rows_per_index:
+            raise ValueError(f"{self.key}: a shard must hold whole entries of the first axis")
+        if self.codec_of_chunk.chunk_bytes > _MAX_CHUNK_BYTES:
+            raise ValueError(f"{self.key}: a chunk of {self.chunk_shape} is larger than {_MAX_CHUNK_BYTES} bytes")
+
+    @property
+    def rows_per_index(self) -> int:
+        """Rows that one entry of the first axis holds: 1, or the channels of a frame."""
+        return math.prod(-(-n // c) for n, c in zip(self.shape[1:], self.chunk_shape[1:], strict=True))
+
+    @property
+    def num_rows(self) -> int:
+        """Rows of the whole array."""
+        return self.shape[0] * self.rows_per_index
+
+    @property
+    def num_shards(self) -> int:
+        """Shards of the whole array; the last one may be partly filled."""
+        return -(-self.num_rows // self.rows_per_shard)
+
+    @property
+    def shard_shape(self) -> tuple[int, ...]:
+        """Shape of a shard, in values."""
+        return (self.rows_per_shard // self.rows_per_index, *self.shape[1:])
+
+    @property
+    def codec_of_chunk(self) -> ChunkCodec:
+        """The codec of one inner chunk."""
+        item = np.dtype(self.dtype).itemsize
+        return ChunkCodec(name=self.codec, item_bytes=item, chunk_bytes=item * math.prod(self.chunk_shape))
+
+    def shard_key(self, shard: int) -> str:
+        """Return the key of a shard's file."""
+        return "/".join([self.key, "c", str(shard), *["0"] * (len(self.shape) - 1)])
+
+
+def encode_shard(spec: ArraySpec, rows: Shaped[np.ndarray, "row *chunk"]) -> bytes:
+    """Encode up to `rows_per_shard` rows as the bytes of one shard."""
+    codec = spec.codec_of_chunk
+    chunks = [codec.encode(row) for row in rows]
+    index = np.full((spec.rows_per_shard, 2), _MISSING, dtype="<u8")
+    lengths = np.array([len(chunk) for chunk in chunks], dtype=np.uint64)
+    index[: len(chunks), 0] = np.cumsum(lengths) - lengths
+    index[: len(chunks), 1] = lengths
+    encoded_index = index.tobytes()
+    checksum = google_crc32c.value(encoded_index).to_bytes(CRC_BYTES, "little")
+    return b"".join([*chunks, encoded_index, checksum])
+
+
+class ShardedArray:
+    """Reads rows of one array from its shards: ranges merged, checksums compared, shard indices cached."""
+
+    def __init__(self, spec: ArraySpec, source: ByteStore) -> None:
+        self.spec = spec
+        self._source = source
+        self._codec = spec.codec_of_chunk
+        self._indices: OrderedDict[int, UInt64[np.ndarray, "row 2"]] = OrderedDict()
+
+    def __getstate__(self) -> dict[str, object]:
+        return {"spec": self.spec, "source": self._source}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(state["spec"], state["source"])  # type: ignore[misc]  # a copy starts with an empty cache
+
+    def read_rows(self, rows: Integer[np.ndarray, " row"]) -> Shaped[np.ndarray, "row *chunk"]:
+        """Read the given rows, in the given order.
+
+        Neighbouring rows that are asked one after another are read as one range.
+
+        Raises:
+            CorruptionError: a row's bytes are not what was written; names shard and row.
+        """
+        if rows.size and (rows.min() < 0 or rows.max() >= self.spec.num_rows):
+            raise IndexError(f"{self.spec.key}: rows {rows.min()} to {rows.max()} outside of [0, {self.spec.num_rows})")
+        raw = np.empty((rows.size, self._codec.chunk_bytes), dtype=np.uint8)
+        breaks = (np.diff(rows) != 1) | (rows[1:] % self.spec.rows_per_shard == 0)
+        edges = [0, *(np.flatnonzero(breaks) + 1).tolist(), rows.size]
+        for start, stop in zip(edges[:-1], edges[1:], strict=True):
+            if stop > start:
+                self._read_run(int(rows[start]), raw[start:stop])
+        return raw.view(np.dtype(self.spec.dtype).newbyteorder("<")).reshape(rows.size, *self.spec.chunk_shape[1:])
+
+    def _read_run(self, first_row: int, out: np.ndarray[Any, Any]) -> None:
+        shard, first = divmod(first_row, self.spec.rows_per_shard)
+        key = self.spec.shard_key(shard)
+        offsets, lengths = self._places(shard, first, len(out))
+        begin = int(offsets[0])
+        data = self._source.read_ranges(key, [(begin, int(offsets[-1] + lengths[-1]) - begin)])[0]
+        encoded = np.frombuffer(data, dtype=np.uint8)
+        for number, (offset, length) in enumerate(zip((offsets - begin).tolist(), lengths.tolist(), strict=True)):
+            self._codec.decode(encoded[offset : offset + length], out[number], where=f"{key} row {first + number}")
+
+    def _places(self, shard: int, first: int, count: int) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+        size = self._codec.encoded_bytes
+        if size is not None:
+            return np.arange(first, first + count, dtype=np.int64) * size, np.full(count, size, dtype=np.int64)
+        places = self._shard_index(shard)[first : first + count]
+        offsets, lengths = places[:, 0], places[:, 1]
+        if (offsets == _MISSING).any() or (offsets[1:] != offsets[:-1] + lengths[:-1]).any():
+            raise CorruptionError(f"{self.spec.shard_key(shard)}: the index does not list its rows one after another")
+        return offsets.astype(np.int64), lengths.astype(np.int64)
+
+    def _shard_index(self, shard: int) -> UInt64[np.ndarray, "row 2"]:
+        if shard not in self._indices:
+            self._indices[shard] = self.read_shard_index(shard)
+            bytes_each = self.spec.rows_per_shard * _INDEX_ENTRY_BYTES
+            if len(self._indices) * bytes_each > _MAX_CACHED_INDEX_BYTES and len(self._indices) > 1:
+                self._indices.popitem(last=False)
+        self._indices.move_to_end(shard)
+        return self._indices[shard]
+
+    def read_shard_index(self, shard: int) -> UInt64[np.ndarray, "row 2"]:
+        """Read and check the index of a shard: (offset, length) of each row.
+
+        Raises:
+            CorruptionError: checksum mismatch, or an entry that points outside of the shard's chunks.
+        """
+        key = self.spec.shard_key(shard)
+        length = self.spec.rows_per_shard * _INDEX_ENTRY_BYTES
+        end = self._source.size(key) - CRC_BYTES - length
+        if end < 0:
+            raise CorruptionError(f"{key} is too short to hold its index: restore it or convert again")
+        data = self._source.read_ranges(key, [(end, length + CRC_BYTES)])[0]
+        if google_crc32c.value(data[:length]) != int.from_bytes(data[length:], "little"):
+            raise CorruptionError(f"{key}: checksum of the shard index does not match; restore it or convert again")
+        index = np.frombuffer(data[:length], dtype="<u8").reshape(-1, 2)
+        used = index[index[:, 0] != _MISSING]
+        if (used > end).any() or (used[:, 0] + used[:, 1] > end).any():
+            raise CorruptionError(f"{key}: the shard index points outside of the shard; restore it or convert again")
+        return index
+
+
+def array_metadata(spec: ArraySpec) -> dict[str, Any]:
+    """Return the content of the array's `zarr.json`, made by zarr-python."""
+    import zarr
+    from zarr.codecs import Crc32cCodec, ShardingCodec
+
+    store = zarr.storage.MemoryStore()
+    zarr.create_array(
+        store,
+        shape=spec.shape,
+        chunks=spec.shard_shape,
+        dtype=spec.dtype,
+        fill_value=np.nan if np.dtype(spec.dtype).kind == "f" else -1,
+        dimension_names=spec.dimension_names,
+        filters=None,
+        compressors=None,
+        serializer=ShardingCodec(
+            chunk_shape=spec.chunk_shape,
+            codecs=[zarr.codecs.BytesCodec(), *spec.codec_of_chunk.zarr_compressors()],
+            index_codecs=[zarr.codecs.BytesCodec(), Crc32cCodec()],
+        ),
+    )
+    buffer = zarr.core.sync.sync(store.get("zarr.json", zarr.core.buffer.default_buffer_prototype()))
+    content: dict[str, Any] = json.loads(buffer.to_bytes())
+    return content
+
+
+def spec_from_metadata(key: str, content: dict[str, Any]) -> ArraySpec:
+    """Read the metadata of an array that this project wrote.
+
+    Raises:
+        CorruptionError: anything but a sharded array of our own codecs.
+    """
+    try:
+        sharding = content["codecs"][0]["configuration"]
+        names = [codec["name"] for codec in sharding["codecs"]]
+        codec = _codec_name(names, sharding["codecs"])
+        shard_shape = tuple(content["chunk_grid"]["configuration"]["chunk_shape"])
+        chunk_shape = tuple(sharding["chunk_shape"])
+        spec = ArraySpec(
+            key=key,
+            shape=tuple(content["shape"]),
+            chunk_shape=chunk_shape,
+            rows_per_shard=math.prod(-(-n // c) for n, c in zip(shard_shape, chunk_shape, strict=True)),
+            dtype=content["data_type"],
+            codec=codec,
+            dimension_names=tuple(content["dimension_names"]),
+        )
+        fixed = (content["node_type"], content["zarr_format"], shard_shape, sharding["index_location"])
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        raise CorruptionError(f"{key}/zarr.json does not describe an array of this format: {error!r}") from error
+    if fixed != ("array", 3, spec.shard_shape, "end"):
+        raise CorruptionError(f"{key}/zarr.json does not describe an array of this format")
+    return spec
+
+
+def _codec_name(names: list[str], codecs: list[dict[str, Any]]) -> CodecName:
+    if names == ["bytes", "crc32c"]:
+        return "none"
+    if names == ["bytes", "zstd", "crc32c"]:
+        return "zstd"
+    cname = codecs[1]["configuration"]["cname"] if names == ["bytes", "blosc", "crc32c"] else None
+    if cname == "lz4":
+        return "blosc-lz4"
+    if cname == "zstd":
+        return "blosc-zstd"
+    raise ValueError(f"codecs {names} are not on the whitelist")

@@ -1,0 +1,229 @@
+"""A store as plain Zarr v3 on local files: the reader."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import google_crc32c
+import numpy as np
+from jaxtyping import Float, Float64, Integer
+
+from ups_data.coordinates import coordinates_of, grid_coordinates
+from ups_data.errors import CorruptionError, StoreNotFoundError
+from ups_data.schema import MANIFEST_NAME, MAX_MANIFEST_BYTES, FileEntry, Manifest
+from ups_data.storage.base import PagePoints, Store
+from ups_data.storage.byte_store import ByteStore, LocalByteStore, ReadCount
+from ups_data.storage.codec import CRC_BYTES
+from ups_data.storage.shard import ShardedArray, spec_from_metadata
+from ups_data.storage.tables import TrajectoryTables
+
+TABLE_GROUP = "trajectories"
+VALUES, INDEX, IMPORTANCE, COORDINATES = "pages/values", "pages/index", "pages/importance", "pages/coordinates"
+FIELDS = "fields"
+_MAX_METADATA_BYTES = 2**20
+
+
+class ZarrStore(Store):
+    """Reads a store of `docs/format.md` with positional reads; zarr-python is not needed for it.
+
+    Opening compares the size of every file with the manifest and the hash of metadata and tables; the checksum of a
+    chunk is compared whenever it is read. `ups-preprocess validate` compares every byte.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.location = str(root)
+        self._bytes: ByteStore = LocalByteStore(root)
+        self.manifest = _read_manifest(root, self._bytes)
+        self._entries = {entry.key: entry for entry in self.manifest.files}
+        self._check_sizes()
+        self.tables = self._read_tables()
+        self._arrays = {key: self._open_array(key) for key in self._array_keys()}
+
+    @property
+    def read_count(self) -> ReadCount:
+        """Bytes and ranges that this handle has read so far."""
+        return self._bytes.count
+
+    @property
+    def arrays(self) -> dict[str, ShardedArray]:
+        """The sharded arrays by key."""
+        return dict(self._arrays)
+
+    def read_file(self, entry: FileEntry) -> bytes:
+        """Read a whole file and compare it with the hash that the manifest holds.
+
+        Raises:
+            CorruptionError: the bytes are not those that were committed.
+        """
+        content = self._bytes.read(entry.key, max_bytes=entry.size_bytes)
+        if hashlib.sha256(content).hexdigest() != entry.sha256:
+            raise CorruptionError(
+                f"{self.location}/{entry.key} is not the file that was committed (SHA-256 differs); restore it or "
+                f"convert again"
+            )
+        return content
+
+    def read_frames(
+        self, trajectory: int, frames: Sequence[int], channels: tuple[int, ...]
+    ) -> Float[np.ndarray, "time channel point"]:
+        """Read chosen channels of whole frames, in point-id order."""
+        chosen = self._check_frames(trajectory, frames)
+        if FIELDS not in self._arrays:
+            return self._rebuild_frames(trajectory, frames, channels)
+        array = self._arrays[FIELDS]
+        first = self.tables.frame_offsets[trajectory] + chosen
+        rows = first[:, None] * len(self.manifest.channel_names) + np.asarray(channels)
+        values = array.read_rows(rows.reshape(-1))
+        return values.reshape(len(chosen), len(channels), self.num_points(trajectory))
+
+    def _rebuild_frames(
+        self, trajectory: int, frames: Sequence[int], channels: tuple[int, ...]
+    ) -> Float[np.ndarray, "time channel point"]:
+        pages = np.arange(self.layout(trajectory).num_pages)
+        index = self._read_static(INDEX, trajectory, pages).reshape(-1)
+        values = self.read_page_values(trajectory, frames, pages, channels)
+        dense = np.empty((len(frames), self.num_points(trajectory), len(channels)), dtype=values.dtype)
+        dense[:, index[index >= 0]] = values[:, index >= 0]
+        return dense.transpose(0, 2, 1)
+
+    def read_page_points(self, trajectory: int, pages: Integer[np.ndarray, " page"]) -> PagePoints:
+        """Read which points stand on the given pages, and where they lie."""
+        index = self._read_static(INDEX, trajectory, pages).reshape(-1).astype(np.int64)
+        if COORDINATES in self._arrays:
+            stored = self._read_static(COORDINATES, trajectory, pages)
+            return PagePoints(index=index, coordinates=stored.transpose(0, 2, 1).reshape(index.size, -1))
+        coordinates = coordinates_of(self.axes(trajectory), np.maximum(index, 0))
+        coordinates[index < 0] = np.nan
+        return PagePoints(index=index, coordinates=coordinates)
+
+    def read_page_values(
+        self, trajectory: int, frames: Sequence[int], pages: Integer[np.ndarray, " page"], channels: tuple[int, ...]
+    ) -> Float[np.ndarray, "time query channel"]:
+        """Read chosen channels of all entries of the given pages (T, Q, C), NaN on padding."""
+        chosen = self._check_frames(trajectory, frames)
+        num_pages = self.layout(trajectory).num_pages
+        first = self.tables.value_offsets[trajectory] + chosen * num_pages
+        rows = (first[:, None] + self._check_pages(trajectory, pages)).reshape(-1)
+        values = self._arrays[VALUES].read_rows(rows)
+        split = values.reshape(len(chosen), pages.size, *values.shape[1:])[:, :, list(channels)]
+        return split.transpose(0, 1, 3, 2).reshape(len(chosen), -1, len(channels))
+
+    def coordinates(self, trajectory: int) -> Float64[np.ndarray, "point dim"]:
+        """Return the physical coordinates of all points (N, D), in point-id order."""
+        if self.manifest.geometry.kind == "grid":
+            return grid_coordinates(self.axes(trajectory))
+        points = self.read_page_points(trajectory, np.arange(self.layout(trajectory).num_pages))
+        coordinates = np.empty((self.num_points(trajectory), points.coordinates.shape[1]))
+        coordinates[points.index[points.index >= 0]] = points.coordinates[points.index >= 0]
+        return coordinates
+
+    def importance(self, trajectory: int) -> Float[np.ndarray, " point"]:
+        """Return the importance map of a trajectory, in point-id order."""
+        pages = np.arange(self.layout(trajectory).num_pages)
+        index = self._read_static(INDEX, trajectory, pages).reshape(-1)
+        values = self._read_static(IMPORTANCE, trajectory, pages).reshape(-1)
+        importance = np.empty(self.num_points(trajectory), dtype=values.dtype)
+        importance[index[index >= 0]] = values[index >= 0]
+        return importance
+
+    def _read_static(self, key: str, trajectory: int, pages: Integer[np.ndarray, " page"]) -> np.ndarray[Any, Any]:
+        rows = self.tables.page_offsets[trajectory] + self._check_pages(trajectory, pages)
+        return self._arrays[key].read_rows(rows)
+
+    def _check_pages(self, trajectory: int, pages: Integer[np.ndarray, " page"]) -> Integer[np.ndarray, " page"]:
+        count = int(self.tables.num_pages[self._check(trajectory)])
+        if pages.size and not (0 <= pages.min() and pages.max() < count):
+            raise IndexError(f"pages {pages.min()} to {pages.max()} outside of [0, {count}) of trajectory {trajectory}")
+        return pages
+
+    def _array_keys(self) -> list[str]:
+        keys = [VALUES, INDEX, IMPORTANCE]
+        keys += [FIELDS] if self.manifest.layout.dense == "stored" else []
+        return keys + ([] if self.manifest.geometry.kind == "grid" else [COORDINATES])
+
+    def _check_sizes(self) -> None:
+        for entry in self.manifest.files:
+            try:
+                size = self._bytes.size(entry.key)
+            except StoreNotFoundError as error:
+                raise CorruptionError(f"{self.location}/{entry.key} is missing; restore it or convert again") from error
+            if size != entry.size_bytes:
+                raise CorruptionError(
+                    f"{self.location}/{entry.key} has {size} bytes, {entry.size_bytes} were committed; restore it or "
+                    f"convert again"
+                )
+
+    def _read_metadata(self, key: str) -> dict[str, Any]:
+        entry = self._entries.get(f"{key}/zarr.json")
+        if entry is None or entry.size_bytes > _MAX_METADATA_BYTES:
+            raise CorruptionError(f"the manifest of {self.location} does not list {key}/zarr.json as it must")
+        content: dict[str, Any] = json.loads(self.read_file(entry))
+        return content
+
+    def _open_array(self, key: str) -> ShardedArray:
+        spec = spec_from_metadata(key, self._read_metadata(key))
+        rows = {VALUES: self.tables.value_offsets[-1], FIELDS: self.tables.frame_offsets[-1]}
+        expected = int(rows.get(key, self.tables.page_offsets[-1]))
+        listed = all(spec.shard_key(shard) in self._entries for shard in range(spec.num_shards))
+        if spec.shape[0] != expected or not listed:
+            raise CorruptionError(
+                f"{self.location}/{key} has {spec.shape[0]} entries where the tables ask for {expected}, or a shard "
+                f"that the manifest does not list; convert again"
+            )
+        return ShardedArray(spec, self._bytes)
+
+    def _read_tables(self) -> TrajectoryTables:
+        tables = TrajectoryTables(**{name: self._read_table(name) for name in TrajectoryTables.names()})
+        manifest = self.manifest
+        totals = (len(tables.num_frames), int(tables.num_frames.sum()), int(tables.num_points.sum()))
+        stated = (manifest.num_trajectories, manifest.num_frames, manifest.num_points)
+        if totals != stated:
+            raise CorruptionError(
+                f"the tables of {self.location} hold {totals} trajectories, frames and points, its manifest {stated}"
+            )
+        return tables
+
+    def _read_table(self, name: str) -> np.ndarray[Any, Any]:
+        key = f"{TABLE_GROUP}/{name}"
+        metadata = self._read_metadata(key)
+        shape, dtype = tuple(metadata["shape"]), np.dtype(metadata["data_type"]).newbyteorder("<")
+        if 0 in shape:
+            return np.empty(shape, dtype=dtype)
+        entry = self._entries.get("/".join([key, "c", *["0"] * len(shape)]))
+        if entry is None:
+            raise CorruptionError(f"the manifest of {self.location} lists no chunk of {key}")
+        content = self.read_file(entry)
+        payload, stated = content[:-CRC_BYTES], int.from_bytes(content[-CRC_BYTES:], "little")
+        if google_crc32c.value(payload) != stated or len(payload) != dtype.itemsize * int(np.prod(shape)):
+            raise CorruptionError(f"{self.location}/{entry.key} does not hold a table of shape {shape} and {dtype}")
+        return np.frombuffer(payload, dtype=dtype).reshape(shape)
+
+
+def _read_manifest(root: Path, source: ByteStore) -> Manifest:
+    where = str(root / MANIFEST_NAME)
+    try:
+        content = source.read(MANIFEST_NAME, max_bytes=MAX_MANIFEST_BYTES)
+    except StoreNotFoundError as error:
+        raise StoreNotFoundError(_describe_absence(root)) from error
+    try:
+        text = content.decode()
+    except UnicodeDecodeError as error:
+        raise CorruptionError(f"{where} is not text: {error}") from error
+    return Manifest.from_json(text, where=where)
+
+
+def _describe_absence(root: Path) -> str:
+    if not root.exists():
+        partial = partial_path(root)
+        hint = f"; {partial} holds a conversion that did not finish: run it again" if partial.exists() else ""
+        return f"there is no store at {root}{hint}"
+    return f"{root} holds no {MANIFEST_NAME}, so it is no finished store: convert to it, or look for the right path"
+
+
+def partial_path(dest: Path) -> Path:
+    """Return the directory in which a conversion to `dest` works until it is finished."""
+    return dest.with_name(f".{dest.name}.partial")
