@@ -64,6 +64,15 @@ environment_key() {
     } | cksum
 }
 
+# Say whether the environment for ups-data[$1] with torch choice $2 is there. That of dev serves the demo too.
+is_ready() {
+    local extra
+    for extra in "$1" dev; do
+        if [ "$(cat "$VENV/ups-data-$extra" 2>/dev/null)" = "$(environment_key "$extra" "$2")" ]; then return 0; fi
+    done
+    return 1
+}
+
 version_of() { "$1" -c 'import sys; print("%d.%d" % sys.version_info[:2])'; }
 
 # Say whether .venv must be made: absent, left half-made, dead, or of another Python than the one asked for.
@@ -114,17 +123,20 @@ run_pip() {
     fi
     "$@" --progress-bar off 2> >(grep -v 'is ignored: it is neither a file nor a directory' >&2 || true) | awk '
         /Downloading/ && !/metadata/ { print "    downloading", $2, $3, $4; fflush() }
-        /^Installing collected packages/ { print "    installing", NF - 3, "packages"; fflush() }'
+        /^Installing collected packages/ { print "    packages to install:", NF - 3; fflush() }'
 }
+
+has_torch() { "$VENV/bin/python" -c 'import importlib.metadata as m; m.version("torch")' >/dev/null 2>&1; }
 
 install() {
     local extra="$1" choice="$2"
     local command=("$VENV/bin/python" -m pip --disable-pip-version-check install)
-    if [ "$choice" = cpu ]; then
+    # A torch that is there stays: a constraint would replace the CUDA build of a machine whose GPU is elsewhere now.
+    if [ "$choice" = cpu ] && ! has_torch; then
         command+=(-c "$ROOT/scripts/constraints-cpu.txt")
         say "no NVIDIA GPU: installing $(grep '^torch' "$ROOT/scripts/constraints-cpu.txt"), a CPU build where pip is offered one"
     else
-        say "torch: the newest build for this system, or the one that .venv has"
+        say "torch: the one that .venv has, or else the newest build for this system"
     fi
     command+=(-e "$ROOT[$extra]")
     if [ -n "${UPS_DATA_DRY_RUN:-}" ]; then
@@ -164,10 +176,8 @@ ensure_environment() {
 }
 
 prepare_environment() {
-    local extra="$1" choice key stamp python=""
+    local extra="$1" choice python
     choice="$(torch_choice)"
-    key="$(environment_key "$extra" "$choice")"
-    stamp="$VENV/ups-data-$extra"
     if [ -n "${UPS_DATA_DRY_RUN:-}" ]; then
         python="$(find_python)"
         say "Python: $python ($(version_of "$python"))"
@@ -177,7 +187,7 @@ prepare_environment() {
     if needs_making; then
         python="$(find_python)"
         make_venv "$python"
-    elif [ "$(cat "$stamp" 2>/dev/null)" = "$key" ]; then
+    elif is_ready "$extra" "$choice"; then
         say "environment .venv is ready"
         return
     fi
@@ -185,7 +195,7 @@ prepare_environment() {
     "$VENV/bin/python" -m pip --version >/dev/null 2>&1 || provide_pip "$(find_python)"
     install "$extra" "$choice"
     if has_nvidia_gpu; then warn_of_cpu_torch; fi
-    printf '%s\n' "$key" >"$stamp"
+    environment_key "$extra" "$choice" >"$VENV/ups-data-$extra"
     rm -f "$UNFINISHED"
     say "environment .venv is ready"
 }
