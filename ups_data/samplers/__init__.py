@@ -1,0 +1,25 @@
+"""Samplers: which points of a sample are drawn, with exact weights; and schedules of how many."""
+
+from ups_data.samplers.balanced import BalancedSampler
+from ups_data.samplers.base import DrawKey, Sampler
+from ups_data.samplers.dense import DenseSampler
+from ups_data.samplers.importance import ImportanceSampler
+from ups_data.samplers.page_sampler import PageSampler
+from ups_data.samplers.schedule import Constant, Cosine, Exponential, Linear, Schedule, Step
+from ups_data.samplers.uniform import UniformSampler
+
+__all__ = [
+    "BalancedSampler",
+    "Constant",
+    "Cosine",
+    "DenseSampler",
+    "DrawKey",
+    "Exponential",
+    "ImportanceSampler",
+    "Linear",
+    "PageSampler",
+    "Sampler",
+    "Schedule",
+    "Step",
+    "UniformSampler",
+]

@@ -1,0 +1,84 @@
+"""Sparse, exactly weighted queries for training neural PDE surrogates.
+
+The public names. Those of the data side that need torch are imported when they are first used, so that conversion
+and page layout run without it.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from ups_data.errors import UpsDataError
+
+if TYPE_CHECKING:
+    from ups_data.collate import SparseBatch, SparseSample, collate
+    from ups_data.dataset import QueryDataset, Window
+    from ups_data.loader import QueryLoader, build_loader
+    from ups_data.samplers import (
+        BalancedSampler,
+        Constant,
+        Cosine,
+        DenseSampler,
+        Exponential,
+        ImportanceSampler,
+        Linear,
+        Step,
+        UniformSampler,
+    )
+    from ups_data.storage import Store, open_store
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "ups_data.collate": ("SparseBatch", "SparseSample", "collate"),
+    "ups_data.dataset": ("QueryDataset", "Window"),
+    "ups_data.loader": ("QueryLoader", "build_loader"),
+    "ups_data.samplers": (
+        "BalancedSampler",
+        "Constant",
+        "Cosine",
+        "DenseSampler",
+        "Exponential",
+        "ImportanceSampler",
+        "Linear",
+        "Step",
+        "UniformSampler",
+    ),
+    "ups_data.storage": ("Store", "open_store"),
+}
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "BalancedSampler",
+    "Constant",
+    "Cosine",
+    "DenseSampler",
+    "Exponential",
+    "ImportanceSampler",
+    "Linear",
+    "QueryDataset",
+    "QueryLoader",
+    "SparseBatch",
+    "SparseSample",
+    "Step",
+    "Store",
+    "UniformSampler",
+    "UpsDataError",
+    "Window",
+    "build_loader",
+    "collate",
+    "open_store",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'ups_data' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOME_OF[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

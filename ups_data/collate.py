@@ -1,0 +1,308 @@
+"""A batch as one packed buffer: what a worker ships, and the named views into it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Self
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+
+from ups_data.errors import DatasetError
+from ups_data.statistics import Normaliser
+
+_ALIGNMENT = 8
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Normalisers:
+    """The maps that took physical values to those of a batch, for its inputs and its targets."""
+
+    input: Normaliser
+    target: Normaliser
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SparseSample:
+    """One training sample: the encoder's whole input, and the drawn points.
+
+    Attributes:
+        sample_id: number of the sample in its dataset.
+        trajectory: number of the trajectory in the store.
+        input_frames, target_frames: frame numbers in the trajectory.
+        inputs: (T_in, C, *space) on grids, (T_in, C, N) for points.
+        input_axes: node coordinates of each axis on grids, () for points.
+        input_coords: (N, D) for points, None on grids.
+        query_coords: (Q, D), physical.
+        query_targets: (T_out, Q, C).
+        query_weights: (Q,), 0 on padding; the sum over q of weight * f estimates the mean of f over all points.
+        query_index: (Q,), point ids, -1 on padding.
+        parameters: (K,), physical.
+        input_times, target_times: (T_in,), (T_out,), physical.
+        normalisers: the maps that were applied to inputs and to targets.
+    """
+
+    sample_id: int
+    trajectory: int
+    input_frames: tuple[int, ...]
+    target_frames: tuple[int, ...]
+    inputs: Float[torch.Tensor, "time_in channel *space"]
+    input_axes: tuple[Float[torch.Tensor, " node"], ...]
+    input_coords: Float[torch.Tensor, "point dim"] | None
+    query_coords: Float[torch.Tensor, "query dim"]
+    query_targets: Float[torch.Tensor, "time_out query channel_out"]
+    query_weights: Float[torch.Tensor, " query"]
+    query_index: Int[torch.Tensor, " query"]
+    parameters: Float[torch.Tensor, " parameter"]
+    input_times: Float[torch.Tensor, " time_in"]
+    target_times: Float[torch.Tensor, " time_out"]
+    normalisers: Normalisers
+
+    @property
+    def query_mask(self) -> Bool[torch.Tensor, " query"]:
+        """True on drawn points, False on padding."""
+        return self.query_index >= 0
+
+    @property
+    def target_valid(self) -> None:
+        """None: every value of the store exists."""
+        return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """Where one tensor lies in the buffer of a batch."""
+
+    name: str
+    dtype: torch.dtype
+    shape: tuple[int, ...]
+    offset: int
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of the tensor."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+
+class SparseBatch:
+    """A batch of samples in one buffer of bytes.
+
+    Every tensor is a view of `buffer`, so passing a batch between processes, pinning it and copying it to a device move
+    one block of memory. Sections begin at multiples of 8 bytes.
+
+    Attributes:
+        buffer: all bytes that are shipped.
+        inputs: (B, T_in, C, *space) on grids; (B, T_in, C, N) for points.
+        input_axes: D tensors (B, n) of node coordinates on grids, None for points.
+        input_coords: (B, N, D) for points, None on grids.
+        query_coords: (B, Q, D), physical.
+        query_targets: (B, T_out, Q, C).
+        query_weights: (B, Q); the sum over q of weight * f is the unbiased mean of f over a sample's trajectory.
+        query_index: (B, Q) int32, -1 on padding.
+        parameters: (B, K); input_times: (B, T_in); target_times: (B, T_out); physical.
+        sample_ids: (B,) int64, -1 for a sample that only fills the batch: all its weights are 0.
+    """
+
+    inputs: Float[torch.Tensor, "batch time_in channel *space"]
+    query_coords: Float[torch.Tensor, "batch query dim"]
+    query_targets: Float[torch.Tensor, "batch time_out query channel_out"]
+    query_weights: Float[torch.Tensor, "batch query"]
+    query_index: Int[torch.Tensor, "batch query"]
+    parameters: Float[torch.Tensor, "batch parameter"]
+    input_times: Float[torch.Tensor, "batch time_in"]
+    target_times: Float[torch.Tensor, "batch time_out"]
+    sample_ids: Int[torch.Tensor, " batch"]
+
+    def __init__(self, buffer: torch.Tensor, sections: tuple[Section, ...], normalisers: Normalisers) -> None:
+        self.buffer = buffer
+        self.sections = sections
+        self.normalisers = normalisers
+        for section in sections:
+            setattr(self, section.name, self._view(section))
+
+    def _view(self, section: Section) -> torch.Tensor:
+        part = self.buffer[section.offset : section.offset + section.num_bytes]
+        return part.view(section.dtype).view(section.shape)
+
+    def __len__(self) -> int:
+        return len(self.sample_ids)
+
+    def __repr__(self) -> str:
+        shapes = ", ".join(f"{section.name}={tuple(section.shape)}" for section in self.sections)
+        return f"SparseBatch({shapes}, {self.num_bytes} bytes on {self.buffer.device})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (SparseBatch, (self.buffer, self.sections, self.normalisers))
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes that the batch ships."""
+        return self.buffer.numel()
+
+    @property
+    def input_axes(self) -> tuple[Float[torch.Tensor, "batch node"], ...] | None:
+        """Node coordinates of each axis (B, n) on grids, None for points."""
+        names = [section.name for section in self.sections if section.name.startswith("input_axis_")]
+        return tuple(getattr(self, name) for name in names) or None
+
+    @property
+    def input_coords(self) -> Float[torch.Tensor, "batch point dim"] | None:
+        """Coordinates of the encoder's points (B, N, D), None on grids; zeros on padding."""
+        return getattr(self, "input_points", None)
+
+    @property
+    def input_mask(self) -> Bool[torch.Tensor, "batch point"] | None:
+        """True on the encoder's points, False where a smaller cloud is padded; None on grids."""
+        if not hasattr(self, "input_sizes"):
+            return None
+        places = torch.arange(self.inputs.shape[-1], device=self.buffer.device)
+        return places < self.input_sizes[:, None]
+
+    @property
+    def query_mask(self) -> Bool[torch.Tensor, "batch query"]:
+        """True on drawn points, False on padding."""
+        return self.query_index >= 0
+
+    @property
+    def target_valid(self) -> None:
+        """None: every value of the store exists."""
+        return None
+
+    def to(self, device: torch.device | str, *, non_blocking: bool = False) -> SparseBatch:
+        """Return the batch on another device: one copy."""
+        return SparseBatch(self.buffer.to(device, non_blocking=non_blocking), self.sections, self.normalisers)
+
+    def pin_memory(self) -> Self:
+        """Return the batch in page-locked memory."""
+        return type(self)(self.buffer.pin_memory(), self.sections, self.normalisers)
+
+    def denormalize(
+        self, values: torch.Tensor, *, kind: Literal["target", "input"] = "target", channel_dim: int = -1
+    ) -> torch.Tensor:
+        """Return values in physical units: x = y * scale + mean.
+
+        Args:
+            values: normalised values with one channel for each of the batch's targets (or inputs).
+            kind: whose statistics apply.
+            channel_dim: the dimension of the channels: the last one of targets, 2 in `inputs`.
+        """
+        normaliser = self.normalisers.target if kind == "target" else self.normalisers.input
+        channels = values.shape[channel_dim]
+        if channels != normaliser.mean.size:
+            raise DatasetError(
+                f"dimension {channel_dim} of values of shape {tuple(values.shape)} has {channels} entries, the batch has "
+                f"{normaliser.mean.size} {kind} channels"
+            )
+        shape = [1] * values.ndim
+        shape[channel_dim] = channels
+        mean, scale = (
+            torch.as_tensor(part, dtype=values.dtype, device=values.device).view(shape)
+            for part in (normaliser.mean, normaliser.scale)
+        )
+        return values * scale + mean
+
+
+def collate(samples: Sequence[SparseSample], *, num_padding: int = 0) -> SparseBatch:
+    """Pack samples into one batch.
+
+    Samples may differ in the number of queries, and clouds in the number of points: shorter ones are padded with index
+    -1 and weight 0. Nothing is dropped.
+
+    Args:
+        samples: one or more, on the same grid shape, with the same fields and window.
+        num_padding: samples to append that only fill the batch (all zero, weights 0, id -1).
+
+    Raises:
+        DatasetError: samples that do not fit into one batch; names the attribute and the shapes.
+    """
+    _check_alike(samples)
+    size = len(samples) + num_padding
+    sections = _plan_sections(samples, size)
+    total = sections[-1].offset + _aligned(sections[-1].num_bytes)
+    batch = SparseBatch(torch.zeros(total, dtype=torch.uint8), sections, samples[0].normalisers)
+    batch.query_index.fill_(-1)
+    batch.sample_ids.fill_(-1)
+    for row, sample in enumerate(samples):
+        _fill(batch, row, sample)
+    return batch
+
+
+def batch_bytes(sections: Sequence[tuple[tuple[int, ...], int]]) -> int:
+    """Return the bytes of a batch whose sections have the given (shape, bytes of an item): each rounded up to 8."""
+    return sum(_aligned(math.prod(shape) * item) for shape, item in sections)
+
+
+def _aligned(num_bytes: int) -> int:
+    return -(-num_bytes // _ALIGNMENT) * _ALIGNMENT
+
+
+def _check_alike(samples: Sequence[SparseSample]) -> None:
+    if not samples:
+        raise DatasetError("a batch needs at least one sample")
+    first = samples[0]
+    for sample in samples[1:]:
+        same_points = first.input_coords is None and sample.inputs.shape != first.inputs.shape
+        if same_points or sample.inputs.shape[:2] != first.inputs.shape[:2]:
+            raise DatasetError(
+                f"samples {first.sample_id} and {sample.sample_id} have inputs of shapes {tuple(first.inputs.shape)} and "
+                f"{tuple(sample.inputs.shape)}, which do not fit into one batch; use batch_size=1 or one store a grid"
+            )
+        if sample.query_targets.shape[::2] != first.query_targets.shape[::2]:
+            raise DatasetError(f"samples {first.sample_id} and {sample.sample_id} differ in target frames or channels")
+
+
+def _plan_sections(samples: Sequence[SparseSample], size: int) -> tuple[Section, ...]:
+    first = samples[0]
+    queries = max(len(sample.query_index) for sample in samples)
+    points = max(sample.inputs.shape[-1] for sample in samples)
+    shapes: dict[str, tuple[torch.dtype, tuple[int, ...]]] = {}
+    if first.input_coords is None:
+        shapes["inputs"] = (first.inputs.dtype, tuple(first.inputs.shape))
+        for number, axis in enumerate(first.input_axes):
+            shapes[f"input_axis_{number}"] = (axis.dtype, tuple(axis.shape))
+    else:
+        shapes["inputs"] = (first.inputs.dtype, (*first.inputs.shape[:2], points))
+        shapes["input_points"] = (first.input_coords.dtype, (points, first.input_coords.shape[1]))
+        shapes["input_sizes"] = (torch.int64, ())
+    times, _, channels = first.query_targets.shape
+    shapes["query_coords"] = (first.query_coords.dtype, (queries, first.query_coords.shape[1]))
+    shapes["query_targets"] = (first.query_targets.dtype, (times, queries, channels))
+    shapes["query_weights"] = (first.query_weights.dtype, (queries,))
+    shapes["query_index"] = (torch.int32, (queries,))
+    for name in ("parameters", "input_times", "target_times"):
+        shapes[name] = (getattr(first, name).dtype, tuple(getattr(first, name).shape))
+    shapes["sample_ids"] = (torch.int64, ())
+    sections, offset = [], 0
+    for name, (dtype, shape) in shapes.items():
+        sections.append(Section(name=name, dtype=dtype, shape=(size, *shape), offset=offset))
+        offset += _aligned(sections[-1].num_bytes)
+    return tuple(sections)
+
+
+def _fill(batch: SparseBatch, row: int, sample: SparseSample) -> None:
+    queries, points = len(sample.query_index), sample.inputs.shape[-1]
+    if sample.input_coords is None:
+        batch.inputs[row] = sample.inputs
+        for number, axis in enumerate(sample.input_axes):
+            getattr(batch, f"input_axis_{number}")[row] = axis
+    else:
+        batch.inputs[row, ..., :points] = sample.inputs
+        getattr(batch, "input_points")[row, :points] = sample.input_coords  # noqa: B009  # views are made by name
+        getattr(batch, "input_sizes")[row] = points  # noqa: B009
+    batch.query_coords[row, :queries] = sample.query_coords
+    batch.query_targets[row, :, :queries] = sample.query_targets
+    batch.query_weights[row, :queries] = sample.query_weights
+    batch.query_index[row, :queries] = sample.query_index
+    batch.parameters[row] = sample.parameters
+    batch.input_times[row] = sample.input_times
+    batch.target_times[row] = sample.target_times
+    batch.sample_ids[row] = sample.sample_id
+
+
+def as_tensor(values: np.ndarray[Any, Any], dtype: torch.dtype) -> torch.Tensor:
+    """Return an array as a tensor of the given type; a view where it has that type and may be written to."""
+    values = np.ascontiguousarray(values)
+    return torch.from_numpy(values if values.flags.writeable else values.copy()).to(dtype)

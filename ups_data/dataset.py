@@ -1,0 +1,306 @@
+"""From a store to training samples: windows of frames, and sparse queries drawn for each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float64, Int64
+
+from ups_data.collate import Normalisers, SparseBatch, SparseSample, as_tensor, collate
+from ups_data.coordinates import Domain, coordinates_of
+from ups_data.errors import DatasetError
+from ups_data.pages import PageDraw, PointDraw
+from ups_data.samplers import DrawKey, Sampler
+from ups_data.schema import ChannelStatistics, FieldSpec, ParameterSpec
+from ups_data.statistics import Normaliser
+from ups_data.storage import Store
+
+_DTYPES = {"float32": torch.float32, "float64": torch.float64}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Window:
+    """Which frames make one sample.
+
+    With the first input frame at f, the inputs are f, f + stride, ... (`inputs` of them) and the targets are
+    last input + lead * stride, last input + (lead + 1) * stride, ... (`targets` of them).
+
+    Attributes:
+        inputs: number of input frames, at least 1.
+        targets: number of target frames, at least 1.
+        stride: frames from one to the next.
+        lead: strides from the last input to the first target; 0 for a steady problem, where input fields and target
+            fields belong to the same frame.
+    """
+
+    inputs: int = 1
+    targets: int = 1
+    stride: int = 1
+    lead: int = 1
+
+    def __post_init__(self) -> None:
+        if min(self.inputs, self.targets, self.stride) < 1 or self.lead < 0:
+            raise DatasetError(f"a window needs inputs, targets and stride of at least 1 and lead of at least 0, got {self}")
+
+    @property
+    def span(self) -> int:
+        """Frames from the first to the last of a window, both counted."""
+        return (self.inputs - 1 + self.lead + self.targets - 1) * self.stride + 1
+
+    def input_frames(self, first: int) -> tuple[int, ...]:
+        """Return the input frames of the window that begins at `first`."""
+        return tuple(first + number * self.stride for number in range(self.inputs))
+
+    def target_frames(self, first: int) -> tuple[int, ...]:
+        """Return the target frames of the window that begins at `first`."""
+        start = first + (self.inputs - 1 + self.lead) * self.stride
+        return tuple(start + number * self.stride for number in range(self.targets))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class BatchRequest:
+    """What a worker needs to know to build one batch.
+
+    Attributes:
+        epoch: number of the epoch.
+        step: global step.
+        indices: sample numbers.
+        num_padding: samples to append that only fill the batch.
+    """
+
+    epoch: int
+    step: int
+    indices: Int64[np.ndarray, " sample"]
+    num_padding: int = 0
+
+
+class QueryDataset(torch.utils.data.Dataset[SparseSample]):
+    """Samples with sparse queries: every window of every trajectory of a split is one.
+
+    A sample is a pure function of (seed, epoch, number), and of the global step where the sampler has a schedule. The
+    dataset keeps no random state, so workers, ranks and restarts cannot change it.
+
+    Args:
+        store: an open store.
+        split: whose trajectories; see `store.splits`.
+        window: which frames make a sample.
+        sampler: which points are drawn.
+        seed: seed of all draws.
+        fields: fields of inputs and targets alike; all by default.
+        input_fields, target_fields: fields of one side, where they differ.
+        normalize: True for values normalised by the store's train statistics, False for physical units.
+        statistics: statistics to normalise by instead, one record for each channel of the store; those of the training
+            store when a model is evaluated on another one.
+        dtype: `float32` or `float64`, of all floating-point tensors.
+
+    Raises:
+        DatasetError: an unknown split, an empty one, a trajectory shorter than the window, missing statistics.
+        SchemaError: an unknown field.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        sampler: Sampler,
+        split: str = "train",
+        window: Window = Window(),  # noqa: B008  # a frozen record
+        seed: int = 0,
+        fields: Sequence[str] | None = None,
+        input_fields: Sequence[str] | None = None,
+        target_fields: Sequence[str] | None = None,
+        normalize: bool = True,
+        statistics: tuple[ChannelStatistics, ...] | None = None,
+        dtype: str = "float32",
+    ) -> None:
+        if dtype not in _DTYPES:
+            raise DatasetError(f"dtype must be one of {sorted(_DTYPES)}, got {dtype!r}")
+        self.store, self.split, self.window, self.sampler, self.seed = store, split, window, sampler, seed
+        self.dtype = dtype
+        self._input_names = _names(input_fields if input_fields is not None else fields)
+        self._target_names = _names(target_fields if target_fields is not None else fields)
+        self._input_channels = store.manifest.channels_of(self._input_names)
+        self._target_channels = store.manifest.channels_of(self._target_names)
+        self._trajectories = store.trajectories_of(split)
+        self._offsets = self._count_windows()
+        self.normalize = normalize
+        self._normalisers = self._make_normalisers(statistics)
+
+    def __len__(self) -> int:
+        return int(self._offsets[-1])
+
+    def __getitem__(self, index: int) -> SparseSample:
+        return self.sample(index)
+
+    def __getitems__(self, request: BatchRequest | Sequence[int]) -> SparseBatch | list[SparseSample]:
+        """Build a whole batch for our own loader, or a list of samples for a DataLoader with `collate_fn=collate`."""
+        if not isinstance(request, BatchRequest):
+            return [self.sample(index) for index in request]
+        chosen = request.indices.tolist() or [0]
+        samples = [self.sample(index, epoch=request.epoch, step=request.step) for index in chosen]
+        return collate(samples, num_padding=request.num_padding)
+
+    def sample(self, index: int, *, epoch: int = 0, step: int = 0) -> SparseSample:
+        """Return a sample as the loader draws it in a given epoch.
+
+        Args:
+            index: number of the sample, from 0 to len - 1.
+            epoch: number of the epoch, which changes the drawn points.
+            step: global step, which a schedule turns into the number of points.
+        """
+        trajectory, first = self.locate(index)
+        layout = self.store.layout(trajectory)
+        draw = self.sampler.draw(layout, DrawKey(seed=self.seed, epoch=epoch, sample=index, step=step))
+        inputs, targets = self.window.input_frames(first), self.window.target_frames(first)
+        read = self._read_pages if isinstance(draw, PageDraw) else self._read_points
+        points, values, weights = read(trajectory, targets, draw)  # type: ignore[arg-type]  # chosen by its type
+        return self._assemble(index, trajectory, (inputs, targets), (points, values, weights))
+
+    def locate(self, index: int) -> tuple[int, int]:
+        """Return the trajectory and the first frame of a sample."""
+        if not 0 <= index < len(self):
+            raise IndexError(f"sample {index} outside of [0, {len(self)}) in split {self.split!r}")
+        place = int(np.searchsorted(self._offsets, index, side="right")) - 1
+        return int(self._trajectories[place]), int(index - self._offsets[place])
+
+    @property
+    def input_fields(self) -> tuple[FieldSpec, ...]:
+        """Fields of the inputs, in channel order."""
+        return self._fields(self._input_names)
+
+    @property
+    def target_fields(self) -> tuple[FieldSpec, ...]:
+        """Fields of the targets, in channel order."""
+        return self._fields(self._target_names)
+
+    @property
+    def domain(self) -> Domain:
+        """The box that holds all points."""
+        return self.store.domain
+
+    @property
+    def geometry(self) -> str:
+        """`grid`, `points` or `mesh`."""
+        return self.store.manifest.geometry.kind
+
+    @property
+    def parameters(self) -> tuple[ParameterSpec, ...]:
+        """The scalar parameters of a trajectory, with their train statistics."""
+        return self.store.manifest.parameters
+
+    @property
+    def normalisers(self) -> Normalisers:
+        """The maps that are applied to inputs and targets; those that change nothing with `normalize=False`."""
+        return self._normalisers
+
+    @cached_property
+    def fingerprint(self) -> dict[str, str]:
+        """What a saved state is held against: the store, and what makes a sample."""
+        return {
+            "store": self.store.manifest.fingerprint,
+            "samples": repr((self.split, self.window, self.seed, self._input_channels, self._target_channels)),
+            "sampler": self.sampler.name,
+        }
+
+    def _fields(self, names: tuple[str, ...] | None) -> tuple[FieldSpec, ...]:
+        manifest = self.store.manifest
+        return manifest.fields if names is None else tuple(manifest.field(name) for name in names)
+
+    def _count_windows(self) -> Int64[np.ndarray, " offset"]:
+        frames = self.store.tables.num_frames[self._trajectories]
+        counts = frames - self.window.span + 1
+        if not len(counts):
+            raise DatasetError(f"split {self.split!r} of {self.store.location} holds no trajectory")
+        if counts.min() < 1:
+            short = int(np.argmin(counts))
+            raise DatasetError(
+                f"{self.window} spans {self.window.span} frames, but trajectory {self._trajectories[short]} has "
+                f"{frames[short]}; use fewer inputs or targets, a smaller stride, or lead=0 for a steady problem"
+            )
+        return np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(counts)])
+
+    def _make_normalisers(self, statistics: tuple[ChannelStatistics, ...] | None) -> Normalisers:
+        sides = (self._input_channels, self._target_channels)
+        if not self.normalize:
+            return Normalisers(input=Normaliser.identity(len(sides[0])), target=Normaliser.identity(len(sides[1])))
+        manifest = self.store.manifest
+        if statistics is None:
+            if manifest.statistics_split is None:
+                raise DatasetError(
+                    f"{self.store.location} has no train split, so no train statistics: pass statistics= of the training "
+                    f"store (store.manifest.statistics), or normalize=False"
+                )
+            statistics = manifest.statistics
+        if tuple(record.channel for record in statistics) != manifest.channel_names:
+            raise DatasetError(
+                f"statistics are of channels {[record.channel for record in statistics]}, the store has "
+                f"{list(manifest.channel_names)}"
+            )
+        maps = [Normaliser.from_statistics(tuple(statistics[channel] for channel in side)) for side in sides]
+        return Normalisers(input=maps[0], target=maps[1])
+
+    def _read_pages(self, trajectory: int, frames: tuple[int, ...], draw: PageDraw) -> tuple[Any, Any, Any]:
+        """Read the drawn pages; padding is moved to the end, so that what is valid comes first."""
+        points = self.store.read_page_points(trajectory, draw.pages)
+        values = self.store.read_page_values(trajectory, frames, draw.pages, self._target_channels)
+        weights = np.repeat(draw.weights, self.store.manifest.layout.page_points)
+        valid = points.index >= 0
+        if not valid.all():
+            return (points.index[valid], points.coordinates[valid]), values[:, valid], weights[valid]
+        return (points.index, points.coordinates), values, weights
+
+    def _read_points(self, trajectory: int, frames: tuple[int, ...], draw: PointDraw) -> tuple[Any, Any, Any]:
+        values = self.store.read_frames(trajectory, frames, self._target_channels)[..., draw.points]
+        if self.geometry == "grid":
+            coordinates = coordinates_of(self.store.axes(trajectory), draw.points)
+        else:
+            coordinates = self.store.coordinates(trajectory)[draw.points]
+        return (draw.points, coordinates), values.transpose(0, 2, 1), draw.weights
+
+    def _assemble(
+        self, index: int, trajectory: int, frames: tuple[tuple[int, ...], tuple[int, ...]], queries: tuple[Any, Any, Any]
+    ) -> SparseSample:
+        (points, coordinates), values, weights = queries
+        inputs, targets = frames
+        dtype, on_grid, store = _DTYPES[self.dtype], self.geometry == "grid", self.store
+        axes = store.axes(trajectory) if on_grid else ()
+        times = store.times(trajectory)
+        return SparseSample(
+            sample_id=index,
+            trajectory=trajectory,
+            input_frames=inputs,
+            target_frames=targets,
+            inputs=self._read_inputs(trajectory, inputs),
+            input_axes=tuple(as_tensor(axis, dtype) for axis in axes),
+            input_coords=None if on_grid else as_tensor(store.coordinates(trajectory), dtype),
+            query_coords=as_tensor(coordinates, dtype),
+            query_targets=as_tensor(self._apply(values, self._normalisers.target), dtype),
+            query_weights=as_tensor(self.sampler.finish_weights(weights), dtype),
+            query_index=as_tensor(points, torch.int32),
+            parameters=as_tensor(store.parameters(trajectory), dtype),
+            input_times=as_tensor(times[list(inputs)], dtype),
+            target_times=as_tensor(times[list(targets)], dtype),
+            normalisers=self._normalisers,
+        )
+
+    def _read_inputs(self, trajectory: int, frames: tuple[int, ...]) -> Float[torch.Tensor, "time channel *space"]:
+        values = self.store.read_frames(trajectory, frames, self._input_channels)
+        normalised = self._apply(values.transpose(0, 2, 1), self._normalisers.input).transpose(0, 2, 1)
+        shape = self.store.shape(trajectory)
+        return as_tensor(normalised.reshape(*values.shape[:2], *shape), _DTYPES[self.dtype])
+
+    def _apply(self, values: np.ndarray[Any, Any], normaliser: Normaliser) -> np.ndarray[Any, Any]:
+        """Normalise values whose last dimension is the channels, in the precision of the store."""
+        if not self.normalize:
+            return values
+        mean: Float64[np.ndarray, " channel"] = normaliser.mean.astype(values.dtype)
+        return (values - mean) / normaliser.scale.astype(values.dtype)
+
+
+def _names(fields: Sequence[str] | None) -> tuple[str, ...] | None:
+    return None if fields is None else tuple(fields)

@@ -1,0 +1,235 @@
+"""The order of batches, and the loader that serves and resumes them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+import torch
+from jaxtyping import Int64
+
+from ups_data.collate import SparseBatch
+from ups_data.dataset import BatchRequest, QueryDataset
+from ups_data.errors import DatasetError, StateError, suggest
+from ups_data.random import Permutation
+
+Tail = Literal["pad_mask", "drop", "error"]
+_STATE_VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchOrder:
+    """Which samples make up each batch of each epoch, for one rank: a pure function of its attributes.
+
+    Attributes:
+        num_samples: samples of the dataset.
+        batch_size: samples of a *global* batch, over all ranks.
+        seed: seed of the shuffle.
+        shuffle: whether epochs are permuted; else samples come in order.
+        rank, world_size: this process, and how many share each global batch.
+        tail: what becomes of the last, smaller batch: `pad_mask` serves it, filled up to a multiple of `world_size` with
+            samples of weight 0; `drop` leaves it out; `error` refuses a dataset that has one.
+    """
+
+    num_samples: int
+    batch_size: int
+    seed: int
+    shuffle: bool
+    rank: int = 0
+    world_size: int = 1
+    tail: Tail = "pad_mask"
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1 or self.world_size < 1 or self.batch_size % self.world_size:
+            raise DatasetError(
+                f"batch_size={self.batch_size} is the global batch and must be a positive multiple of "
+                f"world_size={self.world_size}"
+            )
+        if not 0 <= self.rank < self.world_size:
+            raise DatasetError(f"rank must lie in [0, {self.world_size}), got {self.rank}")
+        if self.tail not in get_args(Tail):
+            raise DatasetError(f"there is no tail policy {self.tail!r}. {suggest(self.tail, get_args(Tail))}")
+        rest = self.num_samples % self.batch_size
+        if self.tail == "error" and rest:
+            raise DatasetError(
+                f"{self.num_samples} samples leave {rest} after whole batches of {self.batch_size}; choose another "
+                f"batch_size, or tail='pad_mask' or 'drop'"
+            )
+        if not len(self):
+            raise DatasetError(f"{self.num_samples} samples do not fill one batch of {self.batch_size} with tail='drop'")
+
+    def __len__(self) -> int:
+        """Return the batches of an epoch, the same on every rank."""
+        whole, rest = divmod(self.num_samples, self.batch_size)
+        return whole + (1 if rest and self.tail == "pad_mask" else 0)
+
+    def request(self, epoch: int, batch: int) -> BatchRequest:
+        """Return this rank's part of a global batch."""
+        positions = np.arange(batch * self.batch_size, min((batch + 1) * self.batch_size, self.num_samples))
+        each = -(-len(positions) // self.world_size)
+        mine = positions[self.rank * each : (self.rank + 1) * each]
+        return BatchRequest(
+            epoch=epoch,
+            step=epoch * len(self) + batch,
+            indices=self._samples(epoch, mine),
+            num_padding=each - len(mine),
+        )
+
+    def _samples(self, epoch: int, positions: Int64[np.ndarray, " n"]) -> Int64[np.ndarray, " n"]:
+        if not self.shuffle:
+            return positions
+        return Permutation(self.num_samples, seed=self.seed, epoch=epoch)(positions)
+
+
+class _Requests:
+    """The batch sampler of a DataLoader: the requests of one epoch from a given batch on."""
+
+    def __init__(self, order: BatchOrder) -> None:
+        self.order = order
+        self.epoch = 0
+        self.first = 0
+
+    def __iter__(self) -> Iterator[BatchRequest]:
+        return (self.order.request(self.epoch, batch) for batch in range(self.first, len(self.order)))
+
+    def __len__(self) -> int:
+        return len(self.order) - self.first
+
+
+class QueryLoader:
+    """Serves the batches of one epoch for each `iter`, and knows its place.
+
+    `iter` begins the current epoch from its first batch, or from where `load_state_dict` put it; an epoch that was
+    served to its end moves on to the next one. The state counts the batches that were handed out, not those that
+    workers have fetched ahead.
+    """
+
+    def __init__(self, dataset: QueryDataset, order: BatchOrder, options: dict[str, Any]) -> None:
+        self.dataset = dataset
+        self.order = order
+        self.epoch = 0
+        self._start = 0
+        self._next = 0
+        self._requests = _Requests(order)
+        self._loader: torch.utils.data.DataLoader[SparseBatch] = torch.utils.data.DataLoader(
+            dataset,  # type: ignore[arg-type]  # it answers a request with a batch
+            batch_sampler=self._requests,  # type: ignore[arg-type]
+            collate_fn=_unchanged,
+            **options,
+        )
+
+    def __len__(self) -> int:
+        """Return the batches of an epoch."""
+        return len(self.order)
+
+    @property
+    def global_step(self) -> int:
+        """Batches handed out since the first epoch began."""
+        return self.epoch * len(self) + self._next
+
+    def __iter__(self) -> Iterator[SparseBatch]:
+        self._requests.epoch, self._requests.first = self.epoch, self._start
+        self._next = self._start
+        return self._serve()
+
+    def _serve(self) -> Iterator[SparseBatch]:
+        for batch in self._loader:
+            self._next += 1
+            if self._next == len(self):
+                # Before the last batch is handed out: a state taken while it is used points to the next epoch.
+                self.epoch, self._start, self._next = self.epoch + 1, 0, 0
+            yield batch
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return where the loader stands, as a few numbers and strings that JSON can hold."""
+        return {
+            "version": _STATE_VERSION,
+            "epoch": self.epoch,
+            "batch": self._next,
+            "num_samples": self.order.num_samples,
+            "batch_size": self.order.batch_size,
+            "shuffle": self.order.shuffle,
+            "seed": self.order.seed,
+            "tail": self.order.tail,
+            "dataset": self.dataset.fingerprint,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a saved state; the number of workers and ranks may differ from then.
+
+        Raises:
+            StateError: the state is of another version, store, dataset or order.
+        """
+        own = self.state_dict()
+        if set(state) != set(own):
+            raise StateError(f"a loader state has the keys {sorted(own)}, this one has {sorted(state)}")
+        for key in sorted(set(own) - {"epoch", "batch"}):
+            if state[key] != own[key]:
+                raise StateError(
+                    f"the state was saved with {key}={state[key]!r}, this loader has {own[key]!r}; build the loader as it "
+                    f"was built then"
+                )
+        epoch, batch = state["epoch"], state["batch"]
+        if not (isinstance(epoch, int) and isinstance(batch, int) and epoch >= 0 and 0 <= batch < len(self)):
+            raise StateError(f"epoch={epoch!r}, batch={batch!r} is no place in epochs of {len(self)} batches")
+        self.epoch, self._start, self._next = epoch, batch, batch
+
+
+def build_loader(
+    dataset: QueryDataset,
+    *,
+    batch_size: int,
+    num_workers: int = 0,
+    shuffle: bool = True,
+    tail: Tail = "pad_mask",
+    rank: int | None = None,
+    world_size: int | None = None,
+    seed: int | None = None,
+    pin_memory: bool = False,
+    prefetch_factor: int | None = None,
+    persistent_workers: bool = True,
+    multiprocessing_context: str | None = None,
+) -> QueryLoader:
+    """Build the loader of a dataset.
+
+    Args:
+        dataset: where samples come from.
+        batch_size: samples of a global batch; each of `world_size` ranks serves its slice of it.
+        num_workers: worker processes; 0 builds batches in this process.
+        shuffle: whether every epoch has an order of its own.
+        tail: what becomes of the last, smaller batch, see `BatchOrder`.
+        rank, world_size: taken from `torch.distributed` if it is initialised, else 0 and 1.
+        seed: seed of the order; the dataset's by default.
+        pin_memory, prefetch_factor: as in `torch.utils.data.DataLoader`.
+        persistent_workers: keep workers from epoch to epoch (no effect without workers).
+        multiprocessing_context: `fork`, `spawn` or `forkserver`; the platform's default if None.
+
+    Raises:
+        DatasetError: a batch size, rank or tail that cannot be served.
+    """
+    distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
+    if rank is None:
+        rank = torch.distributed.get_rank() if distributed else 0
+    if world_size is None:
+        world_size = torch.distributed.get_world_size() if distributed else 1
+    order = BatchOrder(
+        num_samples=len(dataset),
+        batch_size=batch_size,
+        seed=dataset.seed if seed is None else seed,
+        shuffle=shuffle,
+        rank=rank,
+        world_size=world_size,
+        tail=tail,
+    )
+    options: dict[str, Any] = {"num_workers": num_workers, "pin_memory": pin_memory}
+    if num_workers:
+        options["persistent_workers"] = persistent_workers
+        options["prefetch_factor"] = prefetch_factor
+        options["multiprocessing_context"] = multiprocessing_context
+    return QueryLoader(dataset, order, options)
+
+
+def _unchanged(batch: SparseBatch) -> SparseBatch:
+    return batch

@@ -1,0 +1,107 @@
+"""The contract of a sampler: from a page layout and a key to what is read, and with which weights."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+from jaxtyping import Float64
+
+from ups_data.errors import SamplerError, suggest
+from ups_data.pages import PageDraw, PageLayout, PointDraw
+from ups_data.samplers.schedule import Constant, Schedule
+
+WeightKind = Literal["unbiased", "self_normalised", "none"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DrawKey:
+    """What a draw depends on, beside the layout.
+
+    Attributes:
+        seed: seed of the data stream.
+        epoch: number of the epoch.
+        sample: number of the sample in its dataset.
+        step: global step, for schedules.
+    """
+
+    seed: int
+    epoch: int
+    sample: int
+    step: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Amount:
+    """How many points to draw: a share of the trajectory's points, or a number; constant or scheduled."""
+
+    ratio: Schedule | None
+    num_queries: Schedule | None
+
+    @classmethod
+    def of(cls, ratio: float | Schedule | None, num_queries: int | Schedule | None) -> Amount:
+        """Take exactly one of `ratio` in (0, 1] and `num_queries` >= 1.
+
+        Raises:
+            SamplerError: none or both were given, or a value outside of its range.
+        """
+        if (ratio is None) == (num_queries is None):
+            raise SamplerError(f"give ratio= or num_queries=, one of them; got ratio={ratio}, num_queries={num_queries}")
+        shares = Constant(float(ratio)) if isinstance(ratio, (int, float)) else ratio
+        numbers = Constant(float(num_queries)) if isinstance(num_queries, (int, float)) else num_queries
+        if shares is not None and not 0 < shares.bounds[0] <= shares.bounds[1] <= 1:
+            raise SamplerError(f"ratio must lie in (0, 1], got {ratio}")
+        if numbers is not None and not numbers.bounds[0] >= 1:
+            raise SamplerError(f"num_queries must be at least 1, got {num_queries}")
+        return cls(ratio=shares, num_queries=numbers)
+
+    def points(self, layout: PageLayout, step: int) -> int:
+        """Return the number of points to draw at a global step, rounded to the nearest.
+
+        Raises:
+            SamplerError: more points than the trajectory has.
+        """
+        if self.ratio is not None:
+            return max(1, round(self.ratio(step) * layout.num_points))
+        assert self.num_queries is not None
+        wanted = round(self.num_queries(step))
+        if wanted > layout.num_points:
+            raise SamplerError(
+                f"{wanted} queries were asked of a trajectory with {layout.num_points} points; ask for fewer, or use "
+                f"ratio= where trajectories differ in size"
+            )
+        return wanted
+
+
+class Sampler(ABC):
+    """Draws the points of one sample. Samplers hold no state: a draw is a function of layout and key."""
+
+    weights: WeightKind
+
+    def __init__(self, weights: WeightKind = "unbiased") -> None:
+        if weights not in get_args(WeightKind):
+            raise SamplerError(f"there are no weights {weights!r}. {suggest(weights, get_args(WeightKind))}")
+        self.weights = weights
+
+    @abstractmethod
+    def draw(self, layout: PageLayout, key: DrawKey) -> PageDraw | PointDraw:
+        """Draw with the unbiased weights: those whose weighted sum has the mean over all points as expectation."""
+
+    @property
+    def name(self) -> str:
+        """Name for tables: the class without `Sampler`, lower case."""
+        return type(self).__name__.removesuffix("Sampler").lower()
+
+    def finish_weights(self, weights: Float64[np.ndarray, " query"]) -> Float64[np.ndarray, " query"]:
+        """Turn unbiased weights (0 on padding) into those that were asked for.
+
+        `self_normalised` divides by their sum: exactly 1 in every draw, with a bias of order 1 / num_queries.
+        `none` gives every point the same weight: what a loss sees that ignores how points were drawn; biased.
+        """
+        if self.weights == "self_normalised":
+            return weights / weights.sum()
+        if self.weights == "none":
+            return (weights > 0) / np.count_nonzero(weights)
+        return weights

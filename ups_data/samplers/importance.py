@@ -1,0 +1,42 @@
+"""Importance draws: more pages for the strata where the field is sharp, weights to match."""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Float64
+
+from ups_data.errors import SamplerError
+from ups_data.pages import PageLayout, page_shares
+from ups_data.samplers.base import WeightKind
+from ups_data.samplers.page_sampler import PageSampler
+from ups_data.samplers.schedule import Schedule
+
+
+class ImportanceSampler(PageSampler):
+    """Gives each stratum the share lambda * N_s / N + (1 - lambda) * m_s of the pages, m_s its importance.
+
+    Args:
+        ratio: drawn points / points of the trajectory; a number in (0, 1] or a schedule. Or
+        num_queries: points to draw; a number or a schedule. Both are rounded to whole pages.
+        uniform_share: lambda in [0, 1]; 1 is the balanced draw. Weights stay near or below 1 / lambda times the mean one.
+        weights: `unbiased`, `self_normalised` or `none`.
+        walk: whether starts walk through all pages epoch by epoch.
+    """
+
+    def __init__(
+        self,
+        ratio: float | Schedule | None = None,
+        num_queries: int | Schedule | None = None,
+        *,
+        uniform_share: float = 0.25,
+        weights: WeightKind = "unbiased",
+        walk: bool = True,
+    ) -> None:
+        super().__init__(ratio, num_queries, weights=weights, walk=walk)
+        if not 0 <= uniform_share <= 1:
+            raise SamplerError(f"uniform_share must lie in [0, 1], got {uniform_share}")
+        self.uniform_share = uniform_share
+
+    def shares(self, layout: PageLayout) -> Float64[np.ndarray, " stratum"]:
+        """Return the mixture of size and importance."""
+        return page_shares(layout, uniform_share=self.uniform_share)
