@@ -21,6 +21,9 @@ fail() {
     exit 1
 }
 
+# Without it an interrupted pip would be reported as a failed one.
+trap 'printf "\ninterrupted; run %s again, it goes on from here\n" "$0" >&2; exit 130' INT TERM
+
 # Run it: a pyenv shim exists for every version that pyenv ever installed and fails when it is not selected.
 fits() {
     "$1" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' >/dev/null 2>&1
