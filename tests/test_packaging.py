@@ -17,6 +17,8 @@ from pathlib import Path
 
 import pytest
 
+import ups_data
+
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("ups_data", "preprocess")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -98,7 +100,7 @@ def test_wheel_holds_both_packages_and_nothing_else(archives: Archives) -> None:
 
 
 def test_wheel_carries_licence_and_metadata(archives: Archives) -> None:
-    info = f"ups_data-{PROJECT['version']}.dist-info"
+    info = f"ups_data-{ups_data.__version__}.dist-info"
     with zipfile.ZipFile(archives.wheel) as archive:
         licence = archive.read(f"{info}/licenses/LICENSE").decode()
         metadata = archive.read(f"{info}/METADATA").decode()
@@ -128,11 +130,12 @@ def test_sdist_holds_the_project_and_no_leavings(archives: Archives) -> None:
     assert not {name for name in files if name.endswith(".pyc")}
 
 
-def test_version_is_the_same_everywhere(installed: Installed) -> None:
-    result = installed.run("python", "-c", "import ups_data; print(ups_data.__version__)")
+def test_version_is_that_of_the_package_and_of_the_changelog(installed: Installed) -> None:
+    code = "import ups_data, importlib.metadata as m; print(ups_data.__version__, m.version('ups-data'))"
+    result = installed.run("python", "-c", code)
     assert result.returncode == 0, result.stderr
-    assert result.stdout.strip() == PROJECT["version"]
-    assert f"## [{PROJECT['version']}]" in (ROOT / "CHANGELOG.md").read_text()
+    assert result.stdout.split() == [ups_data.__version__] * 2
+    assert f"## [{ups_data.__version__}]" in (ROOT / "CHANGELOG.md").read_text()
 
 
 def test_installed_packages_are_those_of_the_wheel(installed: Installed) -> None:
