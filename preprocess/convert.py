@@ -148,9 +148,13 @@ class _Conversion:
         if source.kind != "grid":
             (coordinates,) = parts
             if coordinates.shape != (info.num_points, len(source.axes)) or not np.isfinite(coordinates).all():
-                raise SourceError(f"{where}: coordinates must be finite and of shape {(info.num_points, len(source.axes))}")
+                raise SourceError(
+                    f"{where}: coordinates must be finite and of shape {(info.num_points, len(source.axes))}"
+                )
             return _Ordering(
-                geometry=CloudGeometry(coordinates=coordinates), order=cloud_order(coordinates, curve=curve), number=0
+                geometry=CloudGeometry(coordinates=coordinates),
+                order=cloud_order(coordinates, curve=curve),
+                number=0,
             )
         _check_grid(source, info, parts, where)
         if info.shape not in self._grid_orders:
@@ -239,7 +243,9 @@ class _Conversion:
         rows = []
         for info in self._source.trajectories:
             if set(info.parameters) != set(names):
-                raise SourceError(f"{self._source.name}: {info.item} has parameters {sorted(info.parameters)}, others {sorted(names)}")
+                raise SourceError(
+                    f"{self._source.name}: {info.item} has parameters {sorted(info.parameters)}, others {sorted(names)}"
+                )
             rows.append([float(info.parameters[name]) for name in names])
         return np.array(rows, dtype=np.float64).reshape(len(rows), len(names))
 

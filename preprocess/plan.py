@@ -73,7 +73,7 @@ def plan_conversion(source: Source, settings: ConvertSettings) -> ConvertPlan:
     dtype = "float64" if source.dtype == np.float64 else "float32"
     return ConvertPlan(
         layout=layout,
-        arrays=_plan_arrays(source, settings, layout, dtype, (num_frames, num_pages), shape),
+        arrays=_plan_arrays(source, settings, layout, dtype, (num_frames, num_pages)),
         split_names=names,
         split_codes=codes,
         split_provenance=provenance,
@@ -112,10 +112,13 @@ def _plan_arrays(
     layout: LayoutSpec,
     dtype: str,
     counts: tuple[Int64[np.ndarray, " trajectory"], Int64[np.ndarray, " trajectory"]],
-    shape: tuple[int, ...] | None,
 ) -> dict[str, ArraySpec]:
     num_frames, num_pages = counts
-    channels, points, dims = sum(len(field.components) for field in source.fields), layout.page_points, len(source.axes)
+    channels, points, dims = (
+        sum(len(field.components) for field in source.fields),
+        layout.page_points,
+        len(source.axes),
+    )
     value_rows, page_rows = int((num_frames * num_pages).sum()), int(num_pages.sum())
 
     def pages(key: str, rows: int, middle: tuple[int, ...], kind: str, codec: CodecName, *names: str) -> ArraySpec:
@@ -138,7 +141,8 @@ def _plan_arrays(
     }
     if source.kind != "grid":
         arrays[COORDINATES] = pages(COORDINATES, page_rows, (dims,), "float64", settings.codec, "dim")
-    if layout.dense == "stored" and shape is not None:
+    if layout.dense == "stored":
+        shape = source.trajectories[0].shape
         frames, frame_bytes = int(num_frames.sum()), channels * math.prod(shape) * np.dtype(dtype).itemsize
         arrays[FIELDS] = ArraySpec(
             key=FIELDS,
@@ -171,14 +175,16 @@ def _plan_splits(
 
 
 def _draw_splits(count: int, settings: ConvertSettings) -> tuple[tuple[str, ...], np.ndarray[Any, Any], str]:
-    """Assign trajectories at random: shares rounded by largest remainder, at least one for each split if they suffice."""
+    """Assign trajectories at random: shares rounded by largest remainder, at least one a split if they suffice."""
     shares = settings.splits or _DEFAULT_SPLITS
     names = tuple(shares)
     exact = np.array(list(shares.values())) * count
     sizes = np.maximum(np.floor(exact).astype(int), 1 if count >= len(names) else 0)
     order = np.argsort(sizes - exact, kind="stable")
     for turn in range(abs(count - int(sizes.sum()))):
-        sizes[order[turn % len(names)] if sizes.sum() < count else int(np.argmax(sizes))] += np.sign(count - sizes.sum())
+        sizes[order[turn % len(names)] if sizes.sum() < count else int(np.argmax(sizes))] += np.sign(
+            count - sizes.sum()
+        )
     random = generator(seed=settings.seed, stream=Stream.SPLIT)
     codes = np.empty(count, dtype=np.uint8)
     codes[random.permutation(count)] = np.repeat(np.arange(len(names)), sizes)

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from ups_data.errors import UpsDataError
 
 if TYPE_CHECKING:
-    from ups_data.collate import SparseBatch, SparseSample, collate
-    from ups_data.dataset import QueryDataset, Window
+    from ups_data.collate import SparseBatch, collate
+    from ups_data.dataset import QueryDataset, SparseSample, Window
     from ups_data.loader import QueryLoader, build_loader
     from ups_data.samplers import (
         BalancedSampler,
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "ups_data.collate": ("SparseBatch", "SparseSample", "collate"),
-    "ups_data.dataset": ("QueryDataset", "Window"),
+    "ups_data.collate": ("SparseBatch", "collate"),
+    "ups_data.dataset": ("QueryDataset", "SparseSample", "Window"),
     "ups_data.loader": ("QueryLoader", "build_loader"),
     "ups_data.samplers": (
         "BalancedSampler",

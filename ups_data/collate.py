@@ -7,69 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
-import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 
+from ups_data.dataset import Normalisers, SparseSample
 from ups_data.errors import DatasetError
-from ups_data.statistics import Normaliser
 
 _ALIGNMENT = 8
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Normalisers:
-    """The maps that took physical values to those of a batch, for its inputs and its targets."""
-
-    input: Normaliser
-    target: Normaliser
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class SparseSample:
-    """One training sample: the encoder's whole input, and the drawn points.
-
-    Attributes:
-        sample_id: number of the sample in its dataset.
-        trajectory: number of the trajectory in the store.
-        input_frames, target_frames: frame numbers in the trajectory.
-        inputs: (T_in, C, *space) on grids, (T_in, C, N) for points.
-        input_axes: node coordinates of each axis on grids, () for points.
-        input_coords: (N, D) for points, None on grids.
-        query_coords: (Q, D), physical.
-        query_targets: (T_out, Q, C).
-        query_weights: (Q,), 0 on padding; the sum over q of weight * f estimates the mean of f over all points.
-        query_index: (Q,), point ids, -1 on padding.
-        parameters: (K,), physical.
-        input_times, target_times: (T_in,), (T_out,), physical.
-        normalisers: the maps that were applied to inputs and to targets.
-    """
-
-    sample_id: int
-    trajectory: int
-    input_frames: tuple[int, ...]
-    target_frames: tuple[int, ...]
-    inputs: Float[torch.Tensor, "time_in channel *space"]
-    input_axes: tuple[Float[torch.Tensor, " node"], ...]
-    input_coords: Float[torch.Tensor, "point dim"] | None
-    query_coords: Float[torch.Tensor, "query dim"]
-    query_targets: Float[torch.Tensor, "time_out query channel_out"]
-    query_weights: Float[torch.Tensor, " query"]
-    query_index: Int[torch.Tensor, " query"]
-    parameters: Float[torch.Tensor, " parameter"]
-    input_times: Float[torch.Tensor, " time_in"]
-    target_times: Float[torch.Tensor, " time_out"]
-    normalisers: Normalisers
-
-    @property
-    def query_mask(self) -> Bool[torch.Tensor, " query"]:
-        """True on drawn points, False on padding."""
-        return self.query_index >= 0
-
-    @property
-    def target_valid(self) -> None:
-        """None: every value of the store exists."""
-        return None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,8 +137,8 @@ class SparseBatch:
         channels = values.shape[channel_dim]
         if channels != normaliser.mean.size:
             raise DatasetError(
-                f"dimension {channel_dim} of values of shape {tuple(values.shape)} has {channels} entries, the batch has "
-                f"{normaliser.mean.size} {kind} channels"
+                f"dimension {channel_dim} of values of shape {tuple(values.shape)} has {channels} entries, the batch "
+                f"has {normaliser.mean.size} {kind} channels"
             )
         shape = [1] * values.ndim
         shape[channel_dim] = channels
@@ -205,24 +149,25 @@ class SparseBatch:
         return values * scale + mean
 
 
-def collate(samples: Sequence[SparseSample], *, num_padding: int = 0) -> SparseBatch:
+def collate(samples: Sequence[SparseSample], *, num_padding: int = 0, like: SparseSample | None = None) -> SparseBatch:
     """Pack samples into one batch.
 
     Samples may differ in the number of queries, and clouds in the number of points: shorter ones are padded with index
     -1 and weight 0. Nothing is dropped.
 
     Args:
-        samples: one or more, on the same grid shape, with the same fields and window.
+        samples: on the same grid shape, with the same fields and window.
         num_padding: samples to append that only fill the batch (all zero, weights 0, id -1).
+        like: a sample to take the shapes from where `samples` is empty: a batch that is nothing but padding.
 
     Raises:
         DatasetError: samples that do not fit into one batch; names the attribute and the shapes.
     """
-    _check_alike(samples)
-    size = len(samples) + num_padding
-    sections = _plan_sections(samples, size)
+    shaping = samples or ([like] if like is not None else [])
+    _check_alike(shaping)
+    sections = _plan_sections(shaping, len(samples) + num_padding)
     total = sections[-1].offset + _aligned(sections[-1].num_bytes)
-    batch = SparseBatch(torch.zeros(total, dtype=torch.uint8), sections, samples[0].normalisers)
+    batch = SparseBatch(torch.zeros(total, dtype=torch.uint8), sections, shaping[0].normalisers)
     batch.query_index.fill_(-1)
     batch.sample_ids.fill_(-1)
     for row, sample in enumerate(samples):
@@ -247,8 +192,8 @@ def _check_alike(samples: Sequence[SparseSample]) -> None:
         same_points = first.input_coords is None and sample.inputs.shape != first.inputs.shape
         if same_points or sample.inputs.shape[:2] != first.inputs.shape[:2]:
             raise DatasetError(
-                f"samples {first.sample_id} and {sample.sample_id} have inputs of shapes {tuple(first.inputs.shape)} and "
-                f"{tuple(sample.inputs.shape)}, which do not fit into one batch; use batch_size=1 or one store a grid"
+                f"samples {first.sample_id} and {sample.sample_id} have inputs of shapes {tuple(first.inputs.shape)} "
+                f"and {tuple(sample.inputs.shape)}, which do not fit into one batch; use batch_size=1 or one store a grid"
             )
         if sample.query_targets.shape[::2] != first.query_targets.shape[::2]:
             raise DatasetError(f"samples {first.sample_id} and {sample.sample_id} differ in target frames or channels")
@@ -300,9 +245,3 @@ def _fill(batch: SparseBatch, row: int, sample: SparseSample) -> None:
     batch.input_times[row] = sample.input_times
     batch.target_times[row] = sample.target_times
     batch.sample_ids[row] = sample.sample_id
-
-
-def as_tensor(values: np.ndarray[Any, Any], dtype: torch.dtype) -> torch.Tensor:
-    """Return an array as a tensor of the given type; a view where it has that type and may be written to."""
-    values = np.ascontiguousarray(values)
-    return torch.from_numpy(values if values.flags.writeable else values.copy()).to(dtype)

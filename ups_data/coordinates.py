@@ -70,7 +70,9 @@ def check_axis(values: Float64[np.ndarray, " node"], spec: AxisSpec, *, where: s
         SchemaError: naming `where`, the axis and the first offending node.
     """
     if not np.isfinite(values).all():
-        raise SchemaError(f"{where}: axis {spec.name!r} has a coordinate that is not finite at node {_first(~np.isfinite(values))}")
+        raise SchemaError(
+            f"{where}: axis {spec.name!r} has a coordinate that is not finite at node {_first(~np.isfinite(values))}"
+        )
     if values.size > 1 and (np.diff(values) <= 0).any():
         node = _first(np.diff(values) <= 0)
         raise SchemaError(

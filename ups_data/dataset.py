@@ -9,9 +9,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float64, Int64
+from jaxtyping import Bool, Float, Float64, Int, Int64
 
-from ups_data.collate import Normalisers, SparseBatch, SparseSample, as_tensor, collate
 from ups_data.coordinates import Domain, coordinates_of
 from ups_data.errors import DatasetError
 from ups_data.pages import PageDraw, PointDraw
@@ -45,7 +44,9 @@ class Window:
 
     def __post_init__(self) -> None:
         if min(self.inputs, self.targets, self.stride) < 1 or self.lead < 0:
-            raise DatasetError(f"a window needs inputs, targets and stride of at least 1 and lead of at least 0, got {self}")
+            raise DatasetError(
+                f"a window needs inputs, targets and stride of at least 1 and lead of at least 0, got {self}"
+            )
 
     @property
     def span(self) -> int:
@@ -63,20 +64,58 @@ class Window:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class BatchRequest:
-    """What a worker needs to know to build one batch.
+class Normalisers:
+    """The maps that took physical values to those of a batch, for its inputs and its targets."""
+
+    input: Normaliser
+    target: Normaliser
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SparseSample:
+    """One training sample: the encoder's whole input, and the drawn points.
 
     Attributes:
-        epoch: number of the epoch.
-        step: global step.
-        indices: sample numbers.
-        num_padding: samples to append that only fill the batch.
+        sample_id: number of the sample in its dataset.
+        trajectory: number of the trajectory in the store.
+        input_frames, target_frames: frame numbers in the trajectory.
+        inputs: (T_in, C, *space) on grids, (T_in, C, N) for points.
+        input_axes: node coordinates of each axis on grids, () for points.
+        input_coords: (N, D) for points, None on grids.
+        query_coords: (Q, D), physical.
+        query_targets: (T_out, Q, C).
+        query_weights: (Q,), 0 on padding; the sum over q of weight * f estimates the mean of f over all points.
+        query_index: (Q,), point ids, -1 on padding.
+        parameters: (K,), physical.
+        input_times, target_times: (T_in,), (T_out,), physical.
+        normalisers: the maps that were applied to inputs and to targets.
     """
 
-    epoch: int
-    step: int
-    indices: Int64[np.ndarray, " sample"]
-    num_padding: int = 0
+    sample_id: int
+    trajectory: int
+    input_frames: tuple[int, ...]
+    target_frames: tuple[int, ...]
+    inputs: Float[torch.Tensor, "time_in channel *space"]
+    input_axes: tuple[Float[torch.Tensor, " node"], ...]
+    input_coords: Float[torch.Tensor, "point dim"] | None
+    query_coords: Float[torch.Tensor, "query dim"]
+    query_targets: Float[torch.Tensor, "time_out query channel_out"]
+    query_weights: Float[torch.Tensor, " query"]
+    query_index: Int[torch.Tensor, " query"]
+    parameters: Float[torch.Tensor, " parameter"]
+    input_times: Float[torch.Tensor, " time_in"]
+    target_times: Float[torch.Tensor, " time_out"]
+    normalisers: Normalisers
+
+    @property
+    def query_mask(self) -> Bool[torch.Tensor, " query"]:
+        """True on drawn points, False on padding."""
+        return self.query_index >= 0
+
+    @property
+    def target_valid(self) -> None:
+        """None: every value of the store exists."""
+        return None
 
 
 class QueryDataset(torch.utils.data.Dataset[SparseSample]):
@@ -103,13 +142,13 @@ class QueryDataset(torch.utils.data.Dataset[SparseSample]):
         SchemaError: an unknown field.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # the choices of a user, keyword-only, each with its default here
         self,
         store: Store,
         *,
         sampler: Sampler,
         split: str = "train",
-        window: Window = Window(),  # noqa: B008  # a frozen record
+        window: Window = Window(),  # a frozen record
         seed: int = 0,
         fields: Sequence[str] | None = None,
         input_fields: Sequence[str] | None = None,
@@ -136,14 +175,6 @@ class QueryDataset(torch.utils.data.Dataset[SparseSample]):
 
     def __getitem__(self, index: int) -> SparseSample:
         return self.sample(index)
-
-    def __getitems__(self, request: BatchRequest | Sequence[int]) -> SparseBatch | list[SparseSample]:
-        """Build a whole batch for our own loader, or a list of samples for a DataLoader with `collate_fn=collate`."""
-        if not isinstance(request, BatchRequest):
-            return [self.sample(index) for index in request]
-        chosen = request.indices.tolist() or [0]
-        samples = [self.sample(index, epoch=request.epoch, step=request.step) for index in chosen]
-        return collate(samples, num_padding=request.num_padding)
 
     def sample(self, index: int, *, epoch: int = 0, step: int = 0) -> SparseSample:
         """Return a sample as the loader draws it in a given epoch.
@@ -232,8 +263,8 @@ class QueryDataset(torch.utils.data.Dataset[SparseSample]):
         if statistics is None:
             if manifest.statistics_split is None:
                 raise DatasetError(
-                    f"{self.store.location} has no train split, so no train statistics: pass statistics= of the training "
-                    f"store (store.manifest.statistics), or normalize=False"
+                    f"{self.store.location} has no train split, so no train statistics: pass statistics= of the "
+                    f"training store (store.manifest.statistics), or normalize=False"
                 )
             statistics = manifest.statistics
         if tuple(record.channel for record in statistics) != manifest.channel_names:
@@ -263,7 +294,11 @@ class QueryDataset(torch.utils.data.Dataset[SparseSample]):
         return (draw.points, coordinates), values.transpose(0, 2, 1), draw.weights
 
     def _assemble(
-        self, index: int, trajectory: int, frames: tuple[tuple[int, ...], tuple[int, ...]], queries: tuple[Any, Any, Any]
+        self,
+        index: int,
+        trajectory: int,
+        frames: tuple[tuple[int, ...], tuple[int, ...]],
+        queries: tuple[Any, Any, Any],
     ) -> SparseSample:
         (points, coordinates), values, weights = queries
         inputs, targets = frames
@@ -276,15 +311,15 @@ class QueryDataset(torch.utils.data.Dataset[SparseSample]):
             input_frames=inputs,
             target_frames=targets,
             inputs=self._read_inputs(trajectory, inputs),
-            input_axes=tuple(as_tensor(axis, dtype) for axis in axes),
-            input_coords=None if on_grid else as_tensor(store.coordinates(trajectory), dtype),
-            query_coords=as_tensor(coordinates, dtype),
-            query_targets=as_tensor(self._apply(values, self._normalisers.target), dtype),
-            query_weights=as_tensor(self.sampler.finish_weights(weights), dtype),
-            query_index=as_tensor(points, torch.int32),
-            parameters=as_tensor(store.parameters(trajectory), dtype),
-            input_times=as_tensor(times[list(inputs)], dtype),
-            target_times=as_tensor(times[list(targets)], dtype),
+            input_axes=tuple(_as_tensor(axis, dtype) for axis in axes),
+            input_coords=None if on_grid else _as_tensor(store.coordinates(trajectory), dtype),
+            query_coords=_as_tensor(coordinates, dtype),
+            query_targets=_as_tensor(self._apply(values, self._normalisers.target), dtype),
+            query_weights=_as_tensor(self.sampler.finish_weights(weights), dtype),
+            query_index=_as_tensor(points, torch.int32),
+            parameters=_as_tensor(store.parameters(trajectory), dtype),
+            input_times=_as_tensor(times[list(inputs)], dtype),
+            target_times=_as_tensor(times[list(targets)], dtype),
             normalisers=self._normalisers,
         )
 
@@ -292,7 +327,7 @@ class QueryDataset(torch.utils.data.Dataset[SparseSample]):
         values = self.store.read_frames(trajectory, frames, self._input_channels)
         normalised = self._apply(values.transpose(0, 2, 1), self._normalisers.input).transpose(0, 2, 1)
         shape = self.store.shape(trajectory)
-        return as_tensor(normalised.reshape(*values.shape[:2], *shape), _DTYPES[self.dtype])
+        return _as_tensor(normalised.reshape(*values.shape[:2], *shape), _DTYPES[self.dtype])
 
     def _apply(self, values: np.ndarray[Any, Any], normaliser: Normaliser) -> np.ndarray[Any, Any]:
         """Normalise values whose last dimension is the channels, in the precision of the store."""
@@ -304,3 +339,9 @@ class QueryDataset(torch.utils.data.Dataset[SparseSample]):
 
 def _names(fields: Sequence[str] | None) -> tuple[str, ...] | None:
     return None if fields is None else tuple(fields)
+
+
+def _as_tensor(values: np.ndarray[Any, Any], dtype: torch.dtype) -> torch.Tensor:
+    """Return an array as a tensor of the given type; a view where it has that type and may be written to."""
+    values = np.ascontiguousarray(values)
+    return torch.from_numpy(values if values.flags.writeable else values.copy()).to(dtype)

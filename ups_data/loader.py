@@ -10,13 +10,38 @@ import numpy as np
 import torch
 from jaxtyping import Int64
 
-from ups_data.collate import SparseBatch
-from ups_data.dataset import BatchRequest, QueryDataset
+from ups_data.collate import SparseBatch, collate
+from ups_data.dataset import QueryDataset, SparseSample
 from ups_data.errors import DatasetError, StateError, suggest
 from ups_data.random import Permutation
 
 Tail = Literal["pad_mask", "drop", "error"]
 _STATE_VERSION = 1
+_OPTIONS = (
+    "pin_memory",
+    "prefetch_factor",
+    "timeout",
+    "persistent_workers",
+    "multiprocessing_context",
+    "worker_init_fn",
+)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class BatchRequest:
+    """What a worker needs to know to build one batch.
+
+    Attributes:
+        epoch: number of the epoch.
+        step: global step.
+        indices: sample numbers.
+        num_padding: samples to append that only fill the batch.
+    """
+
+    epoch: int
+    step: int
+    indices: Int64[np.ndarray, " sample"]
+    num_padding: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,8 +54,8 @@ class BatchOrder:
         seed: seed of the shuffle.
         shuffle: whether epochs are permuted; else samples come in order.
         rank, world_size: this process, and how many share each global batch.
-        tail: what becomes of the last, smaller batch: `pad_mask` serves it, filled up to a multiple of `world_size` with
-            samples of weight 0; `drop` leaves it out; `error` refuses a dataset that has one.
+        tail: what becomes of the last, smaller batch: `pad_mask` serves it, filled up to a multiple of `world_size`
+            with samples of weight 0; `drop` leaves it out; `error` refuses a dataset that has one.
     """
 
     num_samples: int
@@ -58,7 +83,9 @@ class BatchOrder:
                 f"batch_size, or tail='pad_mask' or 'drop'"
             )
         if not len(self):
-            raise DatasetError(f"{self.num_samples} samples do not fill one batch of {self.batch_size} with tail='drop'")
+            raise DatasetError(
+                f"{self.num_samples} samples do not fill one batch of {self.batch_size} with tail='drop'"
+            )
 
     def __len__(self) -> int:
         """Return the batches of an epoch, the same on every rank."""
@@ -98,6 +125,22 @@ class _Requests:
         return len(self.order) - self.first
 
 
+class _Batches(torch.utils.data.Dataset[SparseBatch]):
+    """The map-style dataset that workers see: a request in, a whole packed batch out."""
+
+    def __init__(self, dataset: QueryDataset) -> None:
+        self.dataset = dataset
+
+    def __getitems__(self, request: BatchRequest) -> SparseBatch:
+        def draw(index: int) -> SparseSample:
+            return self.dataset.sample(index, epoch=request.epoch, step=request.step)
+
+        chosen = request.indices.tolist()
+        # A rank whose whole slice is padding still needs the shapes of a sample.
+        like = None if chosen else draw(0)
+        return collate([draw(index) for index in chosen], num_padding=request.num_padding, like=like)
+
+
 class QueryLoader:
     """Serves the batches of one epoch for each `iter`, and knows its place.
 
@@ -114,8 +157,8 @@ class QueryLoader:
         self._next = 0
         self._requests = _Requests(order)
         self._loader: torch.utils.data.DataLoader[SparseBatch] = torch.utils.data.DataLoader(
-            dataset,  # type: ignore[arg-type]  # it answers a request with a batch
-            batch_sampler=self._requests,  # type: ignore[arg-type]
+            _Batches(dataset),
+            batch_sampler=self._requests,  # type: ignore[arg-type]  # what it yields goes to __getitems__ whole
             collate_fn=_unchanged,
             **options,
         )
@@ -168,8 +211,8 @@ class QueryLoader:
         for key in sorted(set(own) - {"epoch", "batch"}):
             if state[key] != own[key]:
                 raise StateError(
-                    f"the state was saved with {key}={state[key]!r}, this loader has {own[key]!r}; build the loader as it "
-                    f"was built then"
+                    f"the state was saved with {key}={state[key]!r}, this loader has {own[key]!r}; build the loader as "
+                    f"it was built then"
                 )
         epoch, batch = state["epoch"], state["batch"]
         if not (isinstance(epoch, int) and isinstance(batch, int) and epoch >= 0 and 0 <= batch < len(self)):
@@ -186,29 +229,27 @@ def build_loader(
     tail: Tail = "pad_mask",
     rank: int | None = None,
     world_size: int | None = None,
-    seed: int | None = None,
-    pin_memory: bool = False,
-    prefetch_factor: int | None = None,
-    persistent_workers: bool = True,
-    multiprocessing_context: str | None = None,
+    **options: Any,
 ) -> QueryLoader:
-    """Build the loader of a dataset.
+    """Build the loader of a dataset. The order of samples is keyed by the dataset's seed.
 
     Args:
         dataset: where samples come from.
         batch_size: samples of a global batch; each of `world_size` ranks serves its slice of it.
-        num_workers: worker processes; 0 builds batches in this process.
+        num_workers: worker processes, kept from epoch to epoch; 0 builds batches in this process.
         shuffle: whether every epoch has an order of its own.
         tail: what becomes of the last, smaller batch, see `BatchOrder`.
-        rank, world_size: taken from `torch.distributed` if it is initialised, else 0 and 1.
-        seed: seed of the order; the dataset's by default.
-        pin_memory, prefetch_factor: as in `torch.utils.data.DataLoader`.
-        persistent_workers: keep workers from epoch to epoch (no effect without workers).
-        multiprocessing_context: `fork`, `spawn` or `forkserver`; the platform's default if None.
+        rank: number of this process; from `torch.distributed` if it is initialised, else 0.
+        world_size: number of processes; from `torch.distributed` if it is initialised, else 1.
+        **options: passed on to `torch.utils.data.DataLoader`: `pin_memory`, `prefetch_factor`, `timeout`,
+            `persistent_workers`, `multiprocessing_context`, `worker_init_fn`.
 
     Raises:
-        DatasetError: a batch size, rank or tail that cannot be served.
+        DatasetError: a batch size, rank, tail or option that cannot be served.
     """
+    for name in options:
+        if name not in _OPTIONS:
+            raise DatasetError(f"build_loader takes no option {name!r}. {suggest(name, _OPTIONS)}")
     distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
     if rank is None:
         rank = torch.distributed.get_rank() if distributed else 0
@@ -217,19 +258,14 @@ def build_loader(
     order = BatchOrder(
         num_samples=len(dataset),
         batch_size=batch_size,
-        seed=dataset.seed if seed is None else seed,
+        seed=dataset.seed,
         shuffle=shuffle,
         rank=rank,
         world_size=world_size,
         tail=tail,
     )
-    options: dict[str, Any] = {"num_workers": num_workers, "pin_memory": pin_memory}
-    if num_workers:
-        options["persistent_workers"] = persistent_workers
-        options["prefetch_factor"] = prefetch_factor
-        options["multiprocessing_context"] = multiprocessing_context
-    return QueryLoader(dataset, order, options)
+    return QueryLoader(dataset, order, {"persistent_workers": num_workers > 0, **options, "num_workers": num_workers})
 
 
-def _unchanged(batch: SparseBatch) -> SparseBatch:
+def _unchanged(batch: Any) -> Any:
     return batch

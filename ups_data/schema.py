@@ -179,7 +179,7 @@ class LayoutSpec(Record):
 class ImportanceSpec(Record):
     """The recipe of the importance maps.
 
-    m = sum over metrics of weight * metric; v = (m / mean(m)) ** exponent; w = v / mean(v) + floor, divided by its mean.
+    m = sum over metrics of weight * metric; v = (m / mean(m)) ** exponent; w = v / mean(v) + floor, over its mean.
     Each metric is the mean over channels of its map divided by that map's own mean, so channels count alike.
     """
 

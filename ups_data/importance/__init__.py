@@ -3,4 +3,12 @@
 from ups_data.importance.base import CloudGeometry, Geometry, GridGeometry, ImportanceMetric
 from ups_data.importance.recipe import METRICS, ImportanceMap, check_metrics
 
-__all__ = ["METRICS", "CloudGeometry", "Geometry", "GridGeometry", "ImportanceMap", "ImportanceMetric", "check_metrics"]
+__all__ = [
+    "METRICS",
+    "CloudGeometry",
+    "Geometry",
+    "GridGeometry",
+    "ImportanceMap",
+    "ImportanceMetric",
+    "check_metrics",
+]

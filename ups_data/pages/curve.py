@@ -59,10 +59,10 @@ def _hilbert_transpose(places: UInt64[np.ndarray, "dim point"], bits: int) -> UI
     one = np.uint64(1)
     for level in range(bits - 1, 0, -1):
         bit, below = one << np.uint64(level), (one << np.uint64(level)) - one
-        for place in places:
+        for dim, place in enumerate(places):
             swap = np.where(place & bit, np.uint64(0), (places[0] ^ place) & below)
             places[0] ^= np.where(place & bit, below, swap)
-            place ^= swap
+            places[dim] ^= swap
     for dim in range(1, len(places)):
         places[dim] ^= places[dim - 1]
     flip = np.zeros(places.shape[1], dtype=np.uint64)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +14,7 @@ from ups_data.random import Stream, generator
 
 _MIN_PAGE_POINTS, _MAX_PAGE_POINTS = 8, 4096
 _MAX_BLOCK_POINTS = 64
-_PAGES_WANTED = 1024
+_BLOCKS_WANTED = 1024
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -68,14 +69,17 @@ class PageTable:
 
 
 def default_page_points(num_points: int) -> int:
-    """Return the power of two that makes 1024 to 2048 pages, kept within 8 to 4096 points."""
-    wanted = max(1, num_points // _PAGES_WANTED)
+    """Return the power of two next below sqrt(N) / 8, kept within 8 to 4096.
+
+    Small pages split finely among strata, large ones cost fewer checksums and index entries.
+    """
+    wanted = max(1, math.isqrt(num_points) // 8)
     return int(np.clip(1 << (wanted.bit_length() - 1), _MIN_PAGE_POINTS, _MAX_PAGE_POINTS))
 
 
 def default_block_points(num_points: int) -> int:
     """Return the power of two that makes 1024 to 2048 blocks, at most 64 points."""
-    return int(np.clip(1 << max(0, (num_points // _PAGES_WANTED).bit_length() - 1), 1, _MAX_BLOCK_POINTS))
+    return int(np.clip(1 << max(0, (num_points // _BLOCKS_WANTED).bit_length() - 1), 1, _MAX_BLOCK_POINTS))
 
 
 def default_num_strata(num_points: int, page_points: int) -> int:

@@ -48,7 +48,9 @@ class Amount:
             SamplerError: none or both were given, or a value outside of its range.
         """
         if (ratio is None) == (num_queries is None):
-            raise SamplerError(f"give ratio= or num_queries=, one of them; got ratio={ratio}, num_queries={num_queries}")
+            raise SamplerError(
+                f"give ratio= or num_queries=, one of them; got ratio={ratio}, num_queries={num_queries}"
+            )
         shares = Constant(float(ratio)) if isinstance(ratio, (int, float)) else ratio
         numbers = Constant(float(num_queries)) if isinstance(num_queries, (int, float)) else num_queries
         if shares is not None and not 0 < shares.bounds[0] <= shares.bounds[1] <= 1:

@@ -18,7 +18,7 @@ class ImportanceSampler(PageSampler):
     Args:
         ratio: drawn points / points of the trajectory; a number in (0, 1] or a schedule. Or
         num_queries: points to draw; a number or a schedule. Both are rounded to whole pages.
-        uniform_share: lambda in [0, 1]; 1 is the balanced draw. Weights stay near or below 1 / lambda times the mean one.
+        uniform_share: lambda in [0, 1]; 1 is the balanced draw. No weight is far above 1 / lambda times the mean one.
         weights: `unbiased`, `self_normalised` or `none`.
         walk: whether starts walk through all pages epoch by epoch.
     """

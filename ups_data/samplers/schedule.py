@@ -29,7 +29,7 @@ class Constant:
 
     value: float
 
-    def __call__(self, step: int) -> float:
+    def __call__(self, step: int) -> float:  # noqa: ARG002  # of the contract
         """Return the value at a global step."""
         return self.value
 
@@ -50,7 +50,9 @@ class _Ramp:
 
     def __post_init__(self) -> None:
         if self.steps < 1 or self.begin < 0:
-            raise SamplerError(f"a schedule needs steps >= 1 and begin >= 0, got steps={self.steps}, begin={self.begin}")
+            raise SamplerError(
+                f"a schedule needs steps >= 1 and begin >= 0, got steps={self.steps}, begin={self.begin}"
+            )
         if not (math.isfinite(self.start) and math.isfinite(self.end)):
             raise SamplerError(f"a schedule needs finite ends, got start={self.start}, end={self.end}")
 

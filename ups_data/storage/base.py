@@ -123,7 +123,11 @@ class Store(ABC):
 
     @abstractmethod
     def read_page_values(
-        self, trajectory: int, frames: Sequence[int], pages: Integer[np.ndarray, " page"], channels: tuple[int, ...]
+        self,
+        trajectory: int,
+        frames: Sequence[int],
+        pages: Integer[np.ndarray, " page"],
+        channels: tuple[int, ...],
     ) -> Float[np.ndarray, "time query channel"]:
         """Read chosen channels of all entries of the given pages (T, Q, C), NaN on padding."""
 
@@ -143,6 +147,6 @@ class Store(ABC):
     def _check_frames(self, trajectory: int, frames: Sequence[int]) -> np.ndarray[Any, np.dtype[np.int64]]:
         count = self.num_frames(trajectory)
         chosen = np.asarray(frames, dtype=np.int64)
-        if chosen.ndim != 1 or (chosen.size and not (0 <= chosen.min() and chosen.max() < count)):
+        if chosen.ndim != 1 or (chosen.size and not (chosen.min() >= 0 and chosen.max() < count)):
             raise IndexError(f"frames {list(frames)} outside of [0, {count}) of trajectory {trajectory}")
         return chosen

@@ -89,7 +89,7 @@ class ChunkCodec:
         if self.name == "zstd":
             return [ZstdCodec(level=_LEVEL), Crc32cCodec()]
         if self.name.startswith("blosc-"):
-            cname = self.name.removeprefix("blosc-")
+            cname: Any = self.name.removeprefix("blosc-")
             blosc = BloscCodec(cname=cname, clevel=_LEVEL, shuffle="bitshuffle", typesize=self.item_bytes)
             return [blosc, Crc32cCodec()]
         return [Crc32cCodec()]

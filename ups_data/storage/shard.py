@@ -13,6 +13,7 @@ import json
 import math
 from collections import OrderedDict
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import google_crc32c
@@ -132,7 +133,7 @@ class ShardedArray:
         raw = np.empty((rows.size, self._codec.chunk_bytes), dtype=np.uint8)
         breaks = (np.diff(rows) != 1) | (rows[1:] % self.spec.rows_per_shard == 0)
         edges = [0, *(np.flatnonzero(breaks) + 1).tolist(), rows.size]
-        for start, stop in zip(edges[:-1], edges[1:], strict=True):
+        for start, stop in pairwise(edges):
             if stop > start:
                 self._read_run(int(rows[start]), raw[start:stop])
         return raw.view(np.dtype(self.spec.dtype).newbyteorder("<")).reshape(rows.size, *self.spec.chunk_shape[1:])
@@ -208,8 +209,16 @@ def array_metadata(spec: ArraySpec) -> dict[str, Any]:
             index_codecs=[zarr.codecs.BytesCodec(), Crc32cCodec()],
         ),
     )
-    buffer = zarr.core.sync.sync(store.get("zarr.json", zarr.core.buffer.default_buffer_prototype()))
-    content: dict[str, Any] = json.loads(buffer.to_bytes())
+    content: dict[str, Any] = json.loads(memory_file(store, "zarr.json"))
+    return content
+
+
+def memory_file(store: Any, key: str) -> bytes:
+    """Return a file that zarr-python wrote to one of its memory stores."""
+    from zarr.core.buffer import default_buffer_prototype
+    from zarr.core.sync import sync
+
+    content: bytes = sync(store.get(key, default_buffer_prototype())).to_bytes()
     return content
 
 

@@ -19,7 +19,7 @@ from jaxtyping import Shaped
 from ups_data.errors import StoreError, StoreExistsError
 from ups_data.schema import MANIFEST_NAME, FileEntry, Manifest
 from ups_data.storage.codec import ChunkCodec
-from ups_data.storage.shard import ArraySpec, array_metadata, encode_shard
+from ups_data.storage.shard import ArraySpec, array_metadata, encode_shard, memory_file
 from ups_data.storage.tables import TrajectoryTables
 from ups_data.storage.zarr_store import TABLE_GROUP, partial_path
 
@@ -91,7 +91,9 @@ class StoreWriter:
         except OSError as error:
             raise StoreError(f"cannot write beside {self.dest}: {error}") from error
         for group in _GROUPS:
-            self.write_json(f"{group}/zarr.json".lstrip("/"), {"zarr_format": 3, "node_type": "group", "attributes": {}})
+            self.write_json(
+                f"{group}/zarr.json".lstrip("/"), {"zarr_format": 3, "node_type": "group", "attributes": {}}
+            )
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -130,11 +132,11 @@ class StoreWriter:
         try:
             if self.dest.exists():
                 retired = self.dest.with_name(f".{self.dest.name}.retired")
-                os.rename(self.dest, retired)
-                os.rename(self.root, self.dest)
+                self.dest.rename(retired)
+                self.root.rename(self.dest)
                 shutil.rmtree(retired)
             else:
-                os.rename(self.root, self.dest)
+                self.root.rename(self.dest)
             _sync_directory(self.dest.parent)
         except OSError as error:
             raise StoreError(f"cannot give the finished store its name {self.dest}: {error}") from error
@@ -155,7 +157,7 @@ class StoreWriter:
             filters=None,
             compressors=[zarr.codecs.Crc32cCodec()],
         )
-        self.write_file(f"{key}/zarr.json", _memory_file(store, "zarr.json"))
+        self.write_file(f"{key}/zarr.json", memory_file(store, "zarr.json"))
         if values.size:
             codec = ChunkCodec(name="none", item_bytes=values.itemsize, chunk_bytes=values.nbytes)
             self.write_file("/".join([key, "c", *["0"] * values.ndim]), codec.encode(values))
@@ -168,10 +170,12 @@ class StoreWriter:
                 handle.write(content)
                 handle.flush()
                 os.fsync(handle.fileno())
-            os.replace(staged, path)
+            staged.replace(path)
             _sync_directory(path.parent)
         except OSError as error:
-            raise StoreError(f"cannot write {path}: {error.strerror or error}; nothing at {self.dest} was changed") from error
+            raise StoreError(
+                f"cannot write {path}: {error.strerror or error}; nothing at {self.dest} was changed"
+            ) from error
 
 
 def check_destination(dest: Path, *, overwrite: bool) -> None:
@@ -189,14 +193,6 @@ def check_destination(dest: Path, *, overwrite: bool) -> None:
         raise StoreExistsError(f"{dest} exists and is no store of ours; it is left alone: choose another destination")
     if not overwrite:
         raise StoreExistsError(f"{dest} already holds a finished store; choose another destination or pass --overwrite")
-
-
-def _memory_file(store: Any, key: str) -> bytes:
-    from zarr.core.buffer import default_buffer_prototype
-    from zarr.core.sync import sync
-
-    content: bytes = sync(store.get(key, default_buffer_prototype())).to_bytes()
-    return content
 
 
 def _sync_directory(path: Path) -> None:

@@ -22,7 +22,12 @@ from ups_data.storage.shard import ShardedArray, spec_from_metadata
 from ups_data.storage.tables import TrajectoryTables
 
 TABLE_GROUP = "trajectories"
-VALUES, INDEX, IMPORTANCE, COORDINATES = "pages/values", "pages/index", "pages/importance", "pages/coordinates"
+VALUES, INDEX, IMPORTANCE, COORDINATES = (
+    "pages/values",
+    "pages/index",
+    "pages/importance",
+    "pages/coordinates",
+)
 FIELDS = "fields"
 _MAX_METADATA_BYTES = 2**20
 
@@ -101,7 +106,11 @@ class ZarrStore(Store):
         return PagePoints(index=index, coordinates=coordinates)
 
     def read_page_values(
-        self, trajectory: int, frames: Sequence[int], pages: Integer[np.ndarray, " page"], channels: tuple[int, ...]
+        self,
+        trajectory: int,
+        frames: Sequence[int],
+        pages: Integer[np.ndarray, " page"],
+        channels: tuple[int, ...],
     ) -> Float[np.ndarray, "time query channel"]:
         """Read chosen channels of all entries of the given pages (T, Q, C), NaN on padding."""
         chosen = self._check_frames(trajectory, frames)
@@ -136,7 +145,7 @@ class ZarrStore(Store):
 
     def _check_pages(self, trajectory: int, pages: Integer[np.ndarray, " page"]) -> Integer[np.ndarray, " page"]:
         count = int(self.tables.num_pages[self._check(trajectory)])
-        if pages.size and not (0 <= pages.min() and pages.max() < count):
+        if pages.size and not (pages.min() >= 0 and pages.max() < count):
             raise IndexError(f"pages {pages.min()} to {pages.max()} outside of [0, {count}) of trajectory {trajectory}")
         return pages
 
