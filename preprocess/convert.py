@@ -166,7 +166,7 @@ class _Conversion:
             number=self._number_grid(info.shape, parts),
         )
 
-    def _number_grid(self, shape: tuple[int, ...], axes: tuple[Float64[np.ndarray, " node"], ...]) -> int:
+    def _number_grid(self, shape: tuple[int, ...], axes: tuple[Float64[np.ndarray, " _"], ...]) -> int:
         key = repr(shape).encode() + b"".join(axis.tobytes() for axis in axes)
         if key not in self._grids:
             self._grids[key] = len(self._grids)

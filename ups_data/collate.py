@@ -87,7 +87,7 @@ class SparseBatch:
         return self.buffer.numel()
 
     @property
-    def input_axes(self) -> tuple[Float[torch.Tensor, "batch node"], ...] | None:
+    def input_axes(self) -> tuple[Float[torch.Tensor, "batch _"], ...] | None:
         """Node coordinates of each axis (B, n) on grids, None for points."""
         names = [section.name for section in self.sections if section.name.startswith("input_axis_")]
         return tuple(getattr(self, name) for name in names) or None
@@ -193,7 +193,7 @@ def _check_alike(samples: Sequence[SparseSample]) -> None:
         if same_points or sample.inputs.shape[:2] != first.inputs.shape[:2]:
             raise DatasetError(
                 f"samples {first.sample_id} and {sample.sample_id} have inputs of shapes {tuple(first.inputs.shape)} "
-                f"and {tuple(sample.inputs.shape)}, which do not fit into one batch; use batch_size=1 or one store a grid"
+                f"and {tuple(sample.inputs.shape)}, which do not fit into one batch; use batch_size=1"
             )
         if sample.query_targets.shape[::2] != first.query_targets.shape[::2]:
             raise DatasetError(f"samples {first.sample_id} and {sample.sample_id} differ in target frames or channels")

@@ -49,14 +49,14 @@ class Domain:
         return len(self.names)
 
 
-def grid_coordinates(axes: tuple[Float[np.ndarray, " node"], ...]) -> Float[np.ndarray, "point dim"]:
+def grid_coordinates(axes: tuple[Float[np.ndarray, " _"], ...]) -> Float[np.ndarray, "point dim"]:
     """Return the coordinates of all grid nodes in point-id order (C order, last axis fastest)."""
     mesh = np.meshgrid(*axes, indexing="ij")
     return np.stack([part.reshape(-1) for part in mesh], axis=-1)
 
 
 def coordinates_of(
-    axes: tuple[Float[np.ndarray, " node"], ...], point_ids: Integer[np.ndarray, " query"]
+    axes: tuple[Float[np.ndarray, " _"], ...], point_ids: Integer[np.ndarray, " query"]
 ) -> Float[np.ndarray, "query dim"]:
     """Return the coordinates of some grid nodes without making all of them."""
     places = np.unravel_index(point_ids, tuple(axis.size for axis in axes))

@@ -96,7 +96,7 @@ class SparseSample:
     input_frames: tuple[int, ...]
     target_frames: tuple[int, ...]
     inputs: Float[torch.Tensor, "time_in channel *space"]
-    input_axes: tuple[Float[torch.Tensor, " node"], ...]
+    input_axes: tuple[Float[torch.Tensor, " _"], ...]
     input_coords: Float[torch.Tensor, "point dim"] | None
     query_coords: Float[torch.Tensor, "query dim"]
     query_targets: Float[torch.Tensor, "time_out query channel_out"]

@@ -18,7 +18,7 @@ class GridGeometry:
         periods: period of each axis, None where the axis does not wrap.
     """
 
-    axes: tuple[Float64[np.ndarray, " node"], ...]
+    axes: tuple[Float64[np.ndarray, " _"], ...]
     periods: tuple[float | None, ...]
 
     @property

@@ -92,7 +92,7 @@ class Store(ABC):
         """Return how the points of a trajectory are laid out on pages."""
         return self.tables.layout(self._check(trajectory), self.manifest.layout.page_points)
 
-    def axes(self, trajectory: int) -> tuple[Float64[np.ndarray, " node"], ...]:
+    def axes(self, trajectory: int) -> tuple[Float64[np.ndarray, " _"], ...]:
         """Return the node coordinates of each axis of a grid.
 
         Raises:

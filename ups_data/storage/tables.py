@@ -86,7 +86,7 @@ class TrajectoryTables:
             return (int(self.num_points[trajectory]),)
         return tuple(self.geometry_shape[self.geometry[trajectory]].tolist())
 
-    def axes(self, trajectory: int) -> tuple[Float64[np.ndarray, " node"], ...]:
+    def axes(self, trajectory: int) -> tuple[Float64[np.ndarray, " _"], ...]:
         """Return the node coordinates of each axis of a trajectory's grid."""
         grid = int(self.geometry[trajectory])
         sizes = self.geometry_shape.reshape(-1)
