@@ -64,7 +64,7 @@ class BatchOrder:
     shuffle: bool
     rank: int = 0
     world_size: int = 1
-    tail: Tail = "pad_mask"
+    tail: str = "pad_mask"
 
     def __post_init__(self) -> None:
         if self.batch_size < 1 or self.world_size < 1 or self.batch_size % self.world_size:
@@ -226,7 +226,7 @@ def build_loader(
     batch_size: int,
     num_workers: int = 0,
     shuffle: bool = True,
-    tail: Tail = "pad_mask",
+    tail: str = "pad_mask",
     rank: int | None = None,
     world_size: int | None = None,
     **options: Any,

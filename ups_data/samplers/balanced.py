@@ -6,7 +6,6 @@ import numpy as np
 from jaxtyping import Float64
 
 from ups_data.pages import PageLayout, page_shares
-from ups_data.samplers.base import WeightKind
 from ups_data.samplers.page_sampler import PageSampler
 from ups_data.samplers.schedule import Schedule
 
@@ -26,7 +25,7 @@ class BalancedSampler(PageSampler):
         ratio: float | Schedule | None = None,
         num_queries: int | Schedule | None = None,
         *,
-        weights: WeightKind = "unbiased",
+        weights: str = "unbiased",
         walk: bool = True,
     ) -> None:
         super().__init__(ratio, num_queries, weights=weights, walk=walk)

@@ -80,9 +80,9 @@ class Amount:
 class Sampler(ABC):
     """Draws the points of one sample. Samplers hold no state: a draw is a function of layout and key."""
 
-    weights: WeightKind
+    weights: str
 
-    def __init__(self, weights: WeightKind = "unbiased") -> None:
+    def __init__(self, weights: str = "unbiased") -> None:
         if weights not in get_args(WeightKind):
             raise SamplerError(f"there are no weights {weights!r}. {suggest(weights, get_args(WeightKind))}")
         self.weights = weights

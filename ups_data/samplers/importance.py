@@ -7,7 +7,6 @@ from jaxtyping import Float64
 
 from ups_data.errors import SamplerError
 from ups_data.pages import PageLayout, page_shares
-from ups_data.samplers.base import WeightKind
 from ups_data.samplers.page_sampler import PageSampler
 from ups_data.samplers.schedule import Schedule
 
@@ -29,7 +28,7 @@ class ImportanceSampler(PageSampler):
         num_queries: int | Schedule | None = None,
         *,
         uniform_share: float = 0.25,
-        weights: WeightKind = "unbiased",
+        weights: str = "unbiased",
         walk: bool = True,
     ) -> None:
         super().__init__(ratio, num_queries, weights=weights, walk=walk)

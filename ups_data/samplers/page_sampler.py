@@ -10,7 +10,7 @@ from jaxtyping import Float64, Int64
 from ups_data.errors import SamplerError
 from ups_data.pages import PageDraw, PageLayout, draw_pages, page_budgets
 from ups_data.random import Stream, generator
-from ups_data.samplers.base import Amount, DrawKey, Sampler, WeightKind
+from ups_data.samplers.base import Amount, DrawKey, Sampler
 from ups_data.samplers.schedule import Schedule
 
 
@@ -28,7 +28,7 @@ class PageSampler(Sampler):
         ratio: float | Schedule | None,
         num_queries: int | Schedule | None,
         *,
-        weights: WeightKind,
+        weights: str,
         walk: bool,
     ) -> None:
         super().__init__(weights)

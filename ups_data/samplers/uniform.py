@@ -6,7 +6,7 @@ import numpy as np
 
 from ups_data.pages import PageLayout, PointDraw
 from ups_data.random import Stream, generator
-from ups_data.samplers.base import Amount, DrawKey, Sampler, WeightKind
+from ups_data.samplers.base import Amount, DrawKey, Sampler
 from ups_data.samplers.schedule import Schedule
 
 
@@ -26,7 +26,7 @@ class UniformSampler(Sampler):
         ratio: float | Schedule | None = None,
         num_queries: int | Schedule | None = None,
         *,
-        weights: WeightKind = "unbiased",
+        weights: str = "unbiased",
     ) -> None:
         super().__init__(weights)
         self.amount = Amount.of(ratio, num_queries)
