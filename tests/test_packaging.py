@@ -23,9 +23,6 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("ups_data", "preprocess")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
-# One process builds once for all tests of this module.
-pytestmark = pytest.mark.xdist_group("packaging")
-
 
 @dataclass(frozen=True, kw_only=True)
 class Archives:
