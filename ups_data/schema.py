@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Iterator
 from pathlib import PurePosixPath
@@ -184,7 +185,8 @@ class ImportanceSpec(Record):
     """
 
     metrics: dict[str, Annotated[Finite, pydantic.Field(gt=0)]] = pydantic.Field(min_length=1)
-    exponent: Annotated[Finite, pydantic.Field(gt=0)] = 2.0
+    # Maps have mean 1, so no value exceeds the number of points: its eighth power still fits a float64.
+    exponent: Annotated[Finite, pydantic.Field(gt=0, le=8)] = 2.0
     floor: Annotated[Finite, pydantic.Field(ge=0)] = 0.05
 
 
@@ -328,14 +330,12 @@ class Manifest(Record):
             SchemaError: not JSON, another format or version, a key too many or too few, a rule broken, or a
                 fingerprint that does not belong to the content.
         """
-        content = _parse_object(text, where)
+        content, stated, found = _parse_manifest(text, where)
         if content.get("format") != FORMAT_NAME or content.get("version") != FORMAT_VERSION:
             raise SchemaError(
                 f"{where} declares format {content.get('format')!r} version {content.get('version')!r}; this "
                 f"release reads {FORMAT_NAME!r} version {FORMAT_VERSION}. Convert again or install a matching release."
             )
-        stated = content.pop("fingerprint", None)
-        found = hashlib.sha256(_canonical(content)).hexdigest()
         if stated != found:
             raise SchemaError(
                 f"{where} was changed after it was written: its fingerprint says {stated!r}, its content gives "
@@ -345,19 +345,26 @@ class Manifest(Record):
 
 
 def _canonical(content: object) -> bytes:
-    return json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+    # Keys keep their order: split codes count in the order of `splits`, so a reordered manifest is another one.
+    return json.dumps(content, separators=(",", ":"), allow_nan=False).encode()
 
 
-def _parse_object(text: str, where: str) -> dict[str, object]:
+def _parse_manifest(text: str, where: str) -> tuple[dict[str, object], object, str]:
+    """Return the content without its fingerprint, the fingerprint that it states, and the one that it has."""
     try:
-        content = json.loads(text, object_pairs_hook=_refuse_duplicates, parse_constant=_refuse_constant)
+        content = json.loads(
+            text, object_pairs_hook=_refuse_duplicates, parse_constant=_parse_float, parse_float=_parse_float
+        )
+        if not isinstance(content, dict):
+            raise SchemaError(f"{where} holds a JSON {type(content).__name__} where an object must stand")
+        stated = content.pop("fingerprint", None)
+        return content, stated, hashlib.sha256(_canonical(content)).hexdigest()
     except RecursionError as error:
         raise SchemaError(f"{where} is nested too deeply to be a manifest") from error
+    except SchemaError:
+        raise
     except ValueError as error:
         raise SchemaError(f"{where} is not valid JSON: {error}") from error
-    if not isinstance(content, dict):
-        raise SchemaError(f"{where} holds a JSON {type(content).__name__} where an object must stand")
-    return content
 
 
 def _refuse_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
@@ -368,8 +375,11 @@ def _refuse_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
     return content
 
 
-def _refuse_constant(value: str) -> float:
-    raise ValueError(f"{value} is not a JSON number")
+def _parse_float(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text} is not a finite number")
+    return value
 
 
 def _validate(cls: type[Manifest], content: dict[str, object], where: str) -> Manifest:
