@@ -6,6 +6,7 @@ manifest included, is on disk. Until then there is nothing at the destination th
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
@@ -17,12 +18,13 @@ import numpy as np
 from jaxtyping import Shaped
 
 from ups_data.errors import StoreError, StoreExistsError
-from ups_data.schema import MANIFEST_NAME, FileEntry, Manifest
+from ups_data.schema import FORMAT_NAME, MANIFEST_NAME, FileEntry, Manifest
 from ups_data.storage.codec import ChunkCodec
 from ups_data.storage.shard import ArraySpec, array_metadata, encode_shard, memory_file
 from ups_data.storage.tables import TrajectoryTables
 from ups_data.storage.zarr_store import TABLE_GROUP, partial_path
 
+_MANIFEST_HEAD_BYTES = 4096
 _GROUPS = ("", "pages", TABLE_GROUP)
 
 
@@ -32,7 +34,7 @@ class ArrayWriter:
     def __init__(self, spec: ArraySpec, writer: StoreWriter) -> None:
         self.spec = spec
         self._writer = writer
-        self._pending: list[np.ndarray[Any, Any]] = []
+        self._pending: list[Shaped[np.ndarray, "..."]] = []
         self._num_pending = 0
         self._next_shard = 0
         writer.write_json(f"{spec.key}/zarr.json", array_metadata(spec))
@@ -62,7 +64,7 @@ class ArrayWriter:
             self._write_shard(rows[start : start + self.spec.rows_per_shard])
         self._pending, self._num_pending = [rows[whole:].copy()], len(rows) - whole
 
-    def _write_shard(self, rows: np.ndarray[Any, Any]) -> None:
+    def _write_shard(self, rows: Shaped[np.ndarray, "..."]) -> None:
         # A whole shard is encoded in memory first, so that no partly encoded shard ever has a name.
         self._writer.write_file(self.spec.shard_key(self._next_shard), encode_shard(self.spec, rows))
         self._next_shard += 1
@@ -76,18 +78,23 @@ class StoreWriter:
     """
 
     def __init__(self, dest: Path, *, overwrite: bool) -> None:
-        self.dest = dest
+        # Links are followed, so that the last rename stays within one directory and replaces no link.
+        self.dest = Path(os.path.realpath(dest))
         self._overwrite = overwrite
-        check_destination(dest, overwrite=overwrite)
-        self.root = partial_path(dest)
+        check_destination(self.dest, overwrite=overwrite)
+        self.root = partial_path(self.dest)
+        self._lock: int | None = None
         self._entries: dict[str, FileEntry] = {}
         self._finished = False
 
     def __enter__(self) -> Self:
         try:
-            if self.root.exists():
-                shutil.rmtree(self.root)
-            self.root.mkdir(parents=True)
+            self.root.mkdir(parents=True, exist_ok=True)
+            self._lock = _lock_directory(self.root, self.dest)
+            for left in self.root.iterdir():
+                shutil.rmtree(left) if left.is_dir() and not left.is_symlink() else left.unlink()
+        except StoreError:
+            raise
         except OSError as error:
             raise StoreError(f"cannot write beside {self.dest}: {error}") from error
         for group in _GROUPS:
@@ -99,6 +106,8 @@ class StoreWriter:
     def __exit__(self, *error: object) -> None:
         if not self._finished:
             shutil.rmtree(self.root, ignore_errors=True)
+        if self._lock is not None:
+            os.close(self._lock)
 
     def create_array(self, spec: ArraySpec) -> ArrayWriter:
         """Begin an array."""
@@ -129,21 +138,22 @@ class StoreWriter:
         text = manifest.model_copy(update={"files": entries}).to_json()
         manifest = Manifest.from_json(text, where=str(self.root / MANIFEST_NAME))
         self._write_durably(self.root / MANIFEST_NAME, text.encode())
+        # Somebody else may have finished a store there in the meantime.
+        check_destination(self.dest, overwrite=self._overwrite)
+        retired = self.dest.with_name(f".{self.dest.name}.retired")
         try:
-            if self.dest.exists():
-                retired = self.dest.with_name(f".{self.dest.name}.retired")
+            if (self.dest / MANIFEST_NAME).exists():
+                shutil.rmtree(retired, ignore_errors=True)
                 self.dest.rename(retired)
-                self.root.rename(self.dest)
-                shutil.rmtree(retired)
-            else:
-                self.root.rename(self.dest)
+            self.root.rename(self.dest)
+            self._finished = True
             _sync_directory(self.dest.parent)
         except OSError as error:
             raise StoreError(f"cannot give the finished store its name {self.dest}: {error}") from error
-        self._finished = True
+        shutil.rmtree(retired, ignore_errors=True)
         return manifest
 
-    def _write_table(self, key: str, values: np.ndarray[Any, Any]) -> None:
+    def _write_table(self, key: str, values: Shaped[np.ndarray, "..."]) -> None:
         import zarr
 
         store = zarr.storage.MemoryStore()
@@ -179,20 +189,50 @@ class StoreWriter:
 
 
 def check_destination(dest: Path, *, overwrite: bool) -> None:
-    """Refuse a destination that is taken.
+    """Refuse a destination that is taken; an empty directory is free.
 
     Raises:
         StoreExistsError: it holds a finished store and `overwrite` is False, or it holds anything else.
     """
-    if not dest.exists():
+    if not dest.exists() or (dest.is_dir() and not any(dest.iterdir())):
         return
-    if not (dest / MANIFEST_NAME).is_file():
-        if dest.is_dir() and not any(dest.iterdir()):
-            dest.rmdir()
-            return
+    if not _is_store(dest):
         raise StoreExistsError(f"{dest} exists and is no store of ours; it is left alone: choose another destination")
     if not overwrite:
         raise StoreExistsError(f"{dest} already holds a finished store; choose another destination or pass --overwrite")
+
+
+def _is_store(path: Path) -> bool:
+    """Tell whether a directory holds a manifest of ours, damaged or not; other tools have files of that name too."""
+    manifest = path / MANIFEST_NAME
+    if not manifest.is_file():
+        return False
+    with manifest.open("rb") as handle:
+        return f'"{FORMAT_NAME}"'.encode() in handle.read(_MANIFEST_HEAD_BYTES)
+
+
+def _lock_directory(path: Path, dest: Path) -> int | None:
+    """Hold the working directory of a conversion; the lock ends with the process, however that ends.
+
+    Returns:
+        The descriptor that holds the lock, None on file systems without such locks.
+
+    Raises:
+        StoreExistsError: another conversion holds it.
+    """
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        held = path.exists() and os.path.samestat(os.fstat(descriptor), os.stat(path))
+    except BlockingIOError:
+        held = False
+    except OSError:
+        os.close(descriptor)
+        return None
+    if held:
+        return descriptor
+    os.close(descriptor)
+    raise StoreExistsError(f"another conversion to {dest} is running; wait for it or choose another destination")
 
 
 def _sync_directory(path: Path) -> None:
