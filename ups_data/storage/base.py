@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import operator
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Float64, Int64, Integer
@@ -144,9 +144,15 @@ class Store(ABC):
             raise IndexError(f"trajectory {trajectory} outside of [0, {len(self)}) in {self.location}")
         return trajectory
 
-    def _check_frames(self, trajectory: int, frames: Sequence[int]) -> np.ndarray[Any, np.dtype[np.int64]]:
+    def _check_frames(self, trajectory: int, frames: Sequence[int]) -> Int64[np.ndarray, " frame"]:
         count = self.num_frames(trajectory)
-        chosen = np.asarray(frames, dtype=np.int64)
-        if chosen.ndim != 1 or (chosen.size and not (chosen.min() >= 0 and chosen.max() < count)):
+        chosen = np.array([operator.index(frame) for frame in frames], dtype=np.int64)
+        if chosen.size and not (chosen.min() >= 0 and chosen.max() < count):
             raise IndexError(f"frames {list(frames)} outside of [0, {count}) of trajectory {trajectory}")
         return chosen
+
+    def _check_channels(self, channels: tuple[int, ...]) -> tuple[int, ...]:
+        count = len(self.manifest.channel_names)
+        if not all(0 <= channel < count for channel in channels):
+            raise IndexError(f"channels {channels} outside of [0, {count}) of {self.location}")
+        return channels

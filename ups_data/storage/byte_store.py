@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -59,11 +60,15 @@ class LocalByteStore(ByteStore):
     def size(self, key: str) -> int:
         """Return the size of a file in bytes."""
         try:
-            return os.stat(self.root / key).st_size
-        except FileNotFoundError as error:
+            found = os.stat(self.root / key)
+        except (FileNotFoundError, NotADirectoryError) as error:
             raise StoreNotFoundError(f"{self.root / key} is missing") from error
         except OSError as error:
             raise StoreError(f"{self.root / key} cannot be read: {error.strerror}") from error
+        if not stat.S_ISREG(found.st_mode):
+            # Opening a pipe would hang, and reading a directory fails late.
+            raise CorruptionError(f"{self.root / key} is no regular file: restore it or convert again")
+        return found.st_size
 
     def read(self, key: str, *, max_bytes: int) -> bytes:
         """Return a whole file of at most `max_bytes`."""
@@ -89,7 +94,10 @@ class LocalByteStore(ByteStore):
     def _read_range(self, key: str, descriptor: int, offset: int, length: int) -> bytes:
         parts, missing = [], length
         while missing:
-            part = os.pread(descriptor, missing, offset + length - missing)
+            try:
+                part = os.pread(descriptor, missing, offset + length - missing)
+            except OSError as error:
+                raise StoreError(f"{self.root / key} cannot be read: {error.strerror}") from error
             self.count.num_ranges += 1
             if not part:
                 raise CorruptionError(

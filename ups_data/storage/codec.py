@@ -13,13 +13,16 @@ from typing import Any
 import google_crc32c
 import numcodecs
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Shaped, UInt8
 
 from ups_data.errors import CorruptionError
 from ups_data.schema import CodecName
 
 CRC_BYTES = 4
 _LEVEL = 5
+_BLOSC_HEADER_BYTES = 16
+_ZSTD_MAX_HEADER_BYTES = 18
+_ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 _MEND = "the store is damaged: run `ups-preprocess validate` on it, restore the file or convert again"
 
 
@@ -42,7 +45,7 @@ class ChunkCodec:
         """Bytes of every encoded chunk, None where they differ from chunk to chunk."""
         return self.chunk_bytes + CRC_BYTES if self.name == "none" else None
 
-    def encode(self, values: np.ndarray[Any, Any]) -> bytes:
+    def encode(self, values: Shaped[np.ndarray, "..."]) -> bytes:
         """Encode the values of one chunk, C order."""
         raw = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("<")).tobytes()
         if len(raw) != self.chunk_bytes:
@@ -60,18 +63,28 @@ class ChunkCodec:
         payload, stated = encoded[:-CRC_BYTES], int.from_bytes(encoded[-CRC_BYTES:].tobytes(), "little")
         if encoded.size < CRC_BYTES or google_crc32c.value(payload) != stated:
             raise CorruptionError(f"{where}: checksum mismatch; {_MEND}")
+        size = self._decoded_bytes(payload)
+        if size != self.chunk_bytes:
+            raise CorruptionError(f"{where}: holds {size} bytes where {self.chunk_bytes} belong; {_MEND}")
         compressor = self._compressor()
         if compressor is None:
-            if payload.size != self.chunk_bytes:
-                raise CorruptionError(f"{where}: {payload.size} bytes where {self.chunk_bytes} belong; {_MEND}")
             out[:] = payload
             return
         try:
-            decoded = compressor.decode(payload, out)
+            compressor.decode(payload, out)
         except (RuntimeError, ValueError) as error:
             raise CorruptionError(f"{where}: cannot be decompressed ({error}); {_MEND}") from error
-        if np.asarray(decoded).nbytes != self.chunk_bytes:
-            raise CorruptionError(f"{where}: decompresses to another size than {self.chunk_bytes} bytes; {_MEND}")
+
+    def _decoded_bytes(self, payload: UInt8[np.ndarray, " encoded"]) -> int | None:
+        """Return the size that a payload declares; None where it declares none.
+
+        Decoders fill a larger buffer in part without a word, so the size is read before they see it.
+        """
+        if self.name == "none":
+            return payload.size
+        if self.name == "zstd":
+            return _zstd_content_bytes(payload[:_ZSTD_MAX_HEADER_BYTES].tobytes())
+        return int.from_bytes(payload[4:8].tobytes(), "little") if payload.size >= _BLOSC_HEADER_BYTES else None
 
     def _compressor(self) -> Any:
         if self.name == "zstd":
@@ -93,3 +106,15 @@ class ChunkCodec:
             blosc = BloscCodec(cname=cname, clevel=_LEVEL, shuffle="bitshuffle", typesize=self.item_bytes)
             return [blosc, Crc32cCodec()]
         return [Crc32cCodec()]
+
+
+def _zstd_content_bytes(header: bytes) -> int | None:
+    """Read the content size from a Zstandard frame header (RFC 8878, section 3.1.1.1)."""
+    if header[:4] != _ZSTD_MAGIC or len(header) < 5:
+        return None
+    single_segment, size_flag = header[4] >> 5 & 1, header[4] >> 6
+    width = (1 if single_segment else 0) if size_flag == 0 else 1 << size_flag
+    start = 5 + (0 if single_segment else 1) + (0, 1, 2, 4)[header[4] & 3]
+    if not width or len(header) < start + width:
+        return None
+    return int.from_bytes(header[start : start + width], "little") + (256 if width == 2 else 0)

@@ -18,7 +18,7 @@ from typing import Any
 
 import google_crc32c
 import numpy as np
-from jaxtyping import Integer, Shaped, UInt64
+from jaxtyping import Int64, Integer, Shaped, UInt64
 
 from ups_data.errors import CorruptionError
 from ups_data.schema import CodecName
@@ -138,7 +138,7 @@ class ShardedArray:
                 self._read_run(int(rows[start]), raw[start:stop])
         return raw.view(np.dtype(self.spec.dtype).newbyteorder("<")).reshape(rows.size, *self.spec.chunk_shape[1:])
 
-    def _read_run(self, first_row: int, out: np.ndarray[Any, Any]) -> None:
+    def _read_run(self, first_row: int, out: Shaped[np.ndarray, "..."]) -> None:
         shard, first = divmod(first_row, self.spec.rows_per_shard)
         key = self.spec.shard_key(shard)
         offsets, lengths = self._places(shard, first, len(out))
@@ -148,7 +148,10 @@ class ShardedArray:
         for number, (offset, length) in enumerate(zip((offsets - begin).tolist(), lengths.tolist(), strict=True)):
             self._codec.decode(encoded[offset : offset + length], out[number], where=f"{key} row {first + number}")
 
-    def _places(self, shard: int, first: int, count: int) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    def _places(
+        self, shard: int, first: int, count: int
+    ) -> tuple[Int64[np.ndarray, " row"], ...]:
+        """Return the offsets and the lengths of rows in their shard."""
         size = self._codec.encoded_bytes
         if size is not None:
             return np.arange(first, first + count, dtype=np.int64) * size, np.full(count, size, dtype=np.int64)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import google_crc32c
 import numpy as np
-from jaxtyping import Float, Float64, Integer
+from jaxtyping import Float, Float64, Integer, Shaped
 
 from ups_data.coordinates import coordinates_of, grid_coordinates
 from ups_data.errors import CorruptionError, StoreNotFoundError
@@ -19,7 +20,7 @@ from ups_data.storage.base import PagePoints, Store
 from ups_data.storage.byte_store import ByteStore, LocalByteStore, ReadCount
 from ups_data.storage.codec import CRC_BYTES
 from ups_data.storage.shard import ShardedArray, spec_from_metadata
-from ups_data.storage.tables import TrajectoryTables
+from ups_data.storage.tables import TABLE_DTYPES, TrajectoryTables, table_rank
 
 TABLE_GROUP = "trajectories"
 VALUES, INDEX, IMPORTANCE, COORDINATES = (
@@ -77,6 +78,7 @@ class ZarrStore(Store):
     ) -> Float[np.ndarray, "time channel point"]:
         """Read chosen channels of whole frames, in point-id order."""
         chosen = self._check_frames(trajectory, frames)
+        channels = self._check_channels(channels)
         if FIELDS not in self._arrays:
             return self._rebuild_frames(trajectory, frames, channels)
         array = self._arrays[FIELDS]
@@ -114,6 +116,7 @@ class ZarrStore(Store):
     ) -> Float[np.ndarray, "time query channel"]:
         """Read chosen channels of all entries of the given pages (T, Q, C), NaN on padding."""
         chosen = self._check_frames(trajectory, frames)
+        channels = self._check_channels(channels)
         num_pages = self.layout(trajectory).num_pages
         first = self.tables.value_offsets[trajectory] + chosen * num_pages
         rows = (first[:, None] + self._check_pages(trajectory, pages)).reshape(-1)
@@ -139,7 +142,7 @@ class ZarrStore(Store):
         importance[index[index >= 0]] = values[index >= 0]
         return importance
 
-    def _read_static(self, key: str, trajectory: int, pages: Integer[np.ndarray, " page"]) -> np.ndarray[Any, Any]:
+    def _read_static(self, key: str, trajectory: int, pages: Integer[np.ndarray, " page"]) -> Shaped[np.ndarray, "..."]:
         rows = self.tables.page_offsets[trajectory] + self._check_pages(trajectory, pages)
         return self._arrays[key].read_rows(rows)
 
@@ -170,7 +173,12 @@ class ZarrStore(Store):
         entry = self._entries.get(f"{key}/zarr.json")
         if entry is None or entry.size_bytes > _MAX_METADATA_BYTES:
             raise CorruptionError(f"the manifest of {self.location} does not list {key}/zarr.json as it must")
-        content: dict[str, Any] = json.loads(self.read_file(entry))
+        try:
+            content = json.loads(self.read_file(entry))
+        except (ValueError, RecursionError) as error:
+            raise CorruptionError(f"{self.location}/{entry.key} is not valid JSON: {error}") from error
+        if not isinstance(content, dict):
+            raise CorruptionError(f"{self.location}/{entry.key} holds no JSON object; convert again")
         return content
 
     def _open_array(self, key: str) -> ShardedArray:
@@ -194,12 +202,19 @@ class ZarrStore(Store):
             raise CorruptionError(
                 f"the tables of {self.location} hold {totals} trajectories, frames and points, its manifest {stated}"
             )
+        splits = tuple(manifest.splits.values())
+        if fault := tables.find_fault(page_points=manifest.layout.page_points, splits=splits):
+            raise CorruptionError(f"the tables of {self.location} make no store: {fault}; convert again")
         return tables
 
-    def _read_table(self, name: str) -> np.ndarray[Any, Any]:
+    def _read_table(self, name: str) -> Shaped[np.ndarray, "..."]:
         key = f"{TABLE_GROUP}/{name}"
         metadata = self._read_metadata(key)
-        shape, dtype = tuple(metadata["shape"]), np.dtype(metadata["data_type"]).newbyteorder("<")
+        shape, dtype = _table_shape(metadata, name), np.dtype(TABLE_DTYPES[name]).newbyteorder("<")
+        if shape is None:
+            raise CorruptionError(
+                f"{self.location}/{key}/zarr.json does not describe {table_rank(name)} axes of {TABLE_DTYPES[name]}"
+            )
         if 0 in shape:
             return np.empty(shape, dtype=dtype)
         entry = self._entries.get("/".join([key, "c", *["0"] * len(shape)]))
@@ -207,9 +222,18 @@ class ZarrStore(Store):
             raise CorruptionError(f"the manifest of {self.location} lists no chunk of {key}")
         content = self.read_file(entry)
         payload, stated = content[:-CRC_BYTES], int.from_bytes(content[-CRC_BYTES:], "little")
-        if google_crc32c.value(payload) != stated or len(payload) != dtype.itemsize * int(np.prod(shape)):
+        if google_crc32c.value(payload) != stated or len(payload) != dtype.itemsize * math.prod(shape):
             raise CorruptionError(f"{self.location}/{entry.key} does not hold a table of shape {shape} and {dtype}")
         return np.frombuffer(payload, dtype=dtype).reshape(shape)
+
+
+def _table_shape(metadata: dict[str, Any], name: str) -> tuple[int, ...] | None:
+    """Return the shape of a table, None where the metadata do not describe it."""
+    shape = metadata.get("shape")
+    if not isinstance(shape, list) or len(shape) != table_rank(name):
+        return None
+    sound = all(type(size) is int and size >= 0 for size in shape) and metadata.get("data_type") == TABLE_DTYPES[name]
+    return tuple(shape) if sound else None
 
 
 def _read_manifest(root: Path, source: ByteStore) -> Manifest:
@@ -226,6 +250,8 @@ def _read_manifest(root: Path, source: ByteStore) -> Manifest:
 
 
 def _describe_absence(root: Path) -> str:
+    if root.is_file():
+        return f"{root} is a file, and a store is a directory: give the directory that holds {MANIFEST_NAME}"
     if not root.exists():
         partial = partial_path(root)
         hint = f"; {partial} holds a conversion that did not finish: run it again" if partial.exists() else ""
