@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import Float, Float64, Int64
+from jaxtyping import Float, Float64, Int64, Shaped
 
 from preprocess.plan import ConvertPlan, plan_conversion
 from preprocess.settings import ConvertSettings
@@ -17,7 +17,7 @@ from ups_data import __version__
 from ups_data.coordinates import check_axis
 from ups_data.errors import SourceError
 from ups_data.importance import CloudGeometry, Geometry, GridGeometry, ImportanceMap
-from ups_data.pages import PageTable, build_pages, cloud_order, grid_order
+from ups_data.pages import PageLayout, PageTable, build_pages, cloud_order, grid_order
 from ups_data.schema import GeometrySpec, Manifest, ParameterSpec, SourceSpec
 from ups_data.statistics import FieldStatistics
 from ups_data.storage.tables import TrajectoryTables
@@ -30,6 +30,8 @@ Progress = Callable[[str, int, int], None]
 """Called with what is being done, how much of it is done, and how much there is."""
 
 _BLOCK_BYTES = 256 * 2**20
+# Squares of values, and of their changes and gradients, must stay finite in float64.
+_MAX_SIZE = 1e100
 
 
 def convert(
@@ -58,7 +60,7 @@ def convert(
             if progress is not None:
                 progress("trajectories", trajectory, len(source.trajectories))
             conversion.add_trajectory(trajectory)
-        manifest = conversion.finish(settings.name or dest.name)
+        manifest = conversion.finish(settings.name or writer.dest.name)
     if progress is not None:
         progress("trajectories", len(source.trajectories), len(source.trajectories))
     return manifest
@@ -87,7 +89,7 @@ class _Conversion:
         self._grids: dict[bytes, int] = {}
         self._grid_orders: dict[tuple[int, ...], Int64[np.ndarray, " point"]] = {}
         self._axis_nodes: list[Float64[np.ndarray, " node"]] = []
-        self._rows: list[tuple[PageTable, int]] = []
+        self._rows: list[tuple[PageLayout, int]] = []
 
     def add_trajectory(self, trajectory: int) -> None:
         """Read one trajectory, lay out its pages and write them."""
@@ -107,8 +109,7 @@ class _Conversion:
         self._write_static(table, importance, ordering.geometry)
         for block in blocks:
             self._write_frames(table, block)
-        layouts = PageTable(layout=table.layout, index=table.index[:0])
-        self._rows.append((layouts, ordering.number))
+        self._rows.append((table.layout, ordering.number))
 
     def finish(self, name: str) -> Manifest:
         """Write what is left: last shards, tables, manifest."""
@@ -143,7 +144,7 @@ class _Conversion:
     def _read_geometry(self, trajectory: int) -> _Ordering:
         source, info = self._source, self._source.trajectories[trajectory]
         where = f"{source.name}: {info.item}"
-        parts = source.read_coordinates(trajectory)
+        parts = tuple(np.asarray(part, dtype=np.float64) for part in source.read_coordinates(trajectory))
         curve = self._plan.layout.curve
         if source.kind != "grid":
             (coordinates,) = parts
@@ -189,15 +190,16 @@ class _Conversion:
         return importance.result()
 
     def _refuse_non_finite(self, trajectory: int, start: int, block: Float[np.ndarray, "time channel *space"]) -> None:
-        finite = np.isfinite(block)
-        if finite.all():
+        # NaN compares as False, so this refuses it too.
+        sound = np.abs(block) <= min(_MAX_SIZE, float(np.finfo(block.dtype).max))
+        if sound.all():
             return
-        frame, channel, *place = np.unravel_index(int(np.argmin(finite)), block.shape)
+        frame, channel, *place = np.unravel_index(int(np.argmin(sound)), block.shape)
         raise SourceError(
             f"{self._source.name}: {self._source.trajectories[trajectory].item}, frame {start + frame}, channel "
             f"{self._channel_names[channel]}, point {tuple(map(int, place))} holds {block[frame, channel, *place]}; "
-            f"{int((~finite).sum())} of {finite.size} values of this block are not finite. Mend the source: missing "
-            f"values are never filled"
+            f"{int((~sound).sum())} of {sound.size} values of this block are not finite or over {_MAX_SIZE:g} in size. "
+            f"Mend the source: missing values are never filled"
         )
 
     def _write_static(self, table: PageTable, importance: Float64[np.ndarray, " point"], geometry: Geometry) -> None:
@@ -219,7 +221,7 @@ class _Conversion:
 
     def _tables(self) -> TrajectoryTables:
         infos = self._source.trajectories
-        layouts = [table.layout for table, _ in self._rows]
+        layouts = [layout for layout, _ in self._rows]
         on_grid = self._source.kind == "grid"
         shapes = [[axis.size for axis in self._axis_nodes[i : i + len(self._source.axes)]] for i in self._grid_starts()]
         return TrajectoryTables(
@@ -228,7 +230,7 @@ class _Conversion:
             split=self._plan.split_codes,
             stratum_pages=np.stack([layout.stratum_pages for layout in layouts]).astype(np.int32),
             stratum_mass=np.stack([layout.stratum_mass for layout in layouts]),
-            parameters=self._parameters(),
+            parameters=self._plan.parameters,
             times=np.concatenate([info.times for info in infos]).astype(np.float64),
             geometry=np.array([number for _, number in self._rows], dtype=np.int32),
             geometry_shape=np.array(shapes, dtype=np.int64).reshape(-1, len(self._source.axes)),
@@ -238,19 +240,8 @@ class _Conversion:
     def _grid_starts(self) -> Iterator[int]:
         return iter(range(0, len(self._axis_nodes), len(self._source.axes)))
 
-    def _parameters(self) -> Float64[np.ndarray, "trajectory parameter"]:
-        names = tuple(self._source.trajectories[0].parameters)
-        rows = []
-        for info in self._source.trajectories:
-            if set(info.parameters) != set(names):
-                raise SourceError(
-                    f"{self._source.name}: {info.item} has parameters {sorted(info.parameters)}, others {sorted(names)}"
-                )
-            rows.append([float(info.parameters[name]) for name in names])
-        return np.array(rows, dtype=np.float64).reshape(len(rows), len(names))
-
     def _parameter_specs(self) -> tuple[ParameterSpec, ...]:
-        values = self._parameters()[self._counted]
+        values = self._plan.parameters[self._counted]
         names = self._source.trajectories[0].parameters
         return tuple(
             ParameterSpec(name=name, mean=float(column.mean()), std=float(column.std()))
@@ -282,13 +273,18 @@ class _FrameBlocks:
                 f"{self._source.name}: {self._info.item} gives frames of shape {block.shape}, "
                 f"{(stop - start, *self._shape)} was announced"
             )
+        if not np.can_cast(block.dtype, self._dtype, "safe"):
+            raise SourceError(
+                f"{self._source.name}: {self._info.item} gives values of dtype {block.dtype}, {self._source.dtype} was "
+                f"announced, and storing them as {self._dtype} would round them"
+            )
         block = block.astype(self._dtype, copy=False)
         if stop - start == self._info.num_frames:
             self._kept = block
         return block
 
 
-def _check_grid(source: Source, info: TrajectoryInfo, axes: tuple[np.ndarray[Any, Any], ...], where: str) -> None:
+def _check_grid(source: Source, info: TrajectoryInfo, axes: tuple[Shaped[np.ndarray, "..."], ...], where: str) -> None:
     sizes = tuple(axis.size for axis in axes)
     if sizes != info.shape:
         raise SourceError(f"{where}: axes have {sizes} nodes, the field has {info.shape}")

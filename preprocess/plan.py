@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Literal
 
 import numpy as np
-from jaxtyping import Int64, UInt8
+import pydantic
+from jaxtyping import Float64, Int64, Shaped, UInt8
 
 from preprocess.settings import ConvertSettings
 from preprocess.sources.base import Source, TrajectoryInfo
@@ -16,10 +17,12 @@ from ups_data.errors import SchemaError, SourceError
 from ups_data.importance import check_metrics
 from ups_data.pages import default_block_points, default_num_strata, default_page_points
 from ups_data.random import Stream, generator
-from ups_data.schema import MAX_POINTS, CodecName, LayoutSpec
+from ups_data.schema import MAX_POINTS, CodecName, LayoutSpec, Name
 from ups_data.storage.shard import ArraySpec
 from ups_data.storage.zarr_store import COORDINATES, FIELDS, IMPORTANCE, INDEX, VALUES
 
+_NAME: pydantic.TypeAdapter[str] = pydantic.TypeAdapter(Name)
+_MAX_SPLITS = 256
 _DEFAULT_SPLITS = {"train": 0.8, "valid": 0.1, "test": 0.1}
 
 
@@ -33,6 +36,7 @@ class ConvertPlan:
         split_names: splits in manifest order.
         split_codes: number of each trajectory's split (n,).
         split_provenance: `source`, or the rule that was applied.
+        parameters: scalars of each trajectory, in the order of the first trajectory's (n, K).
         dtype: stored values.
         num_frames, num_points, num_pages: sizes of each trajectory (n,).
         shape: nodes per axis that all trajectories share, None where they differ.
@@ -43,6 +47,7 @@ class ConvertPlan:
     split_names: tuple[str, ...]
     split_codes: UInt8[np.ndarray, " trajectory"]
     split_provenance: str
+    parameters: Float64[np.ndarray, "trajectory parameter"]
     dtype: str
     num_frames: Int64[np.ndarray, " trajectory"]
     num_points: Int64[np.ndarray, " trajectory"]
@@ -70,19 +75,60 @@ def plan_conversion(source: Source, settings: ConvertSettings) -> ConvertPlan:
     num_frames = np.array([info.num_frames for info in infos], dtype=np.int64)
     num_pages = -(-num_points // layout.page_points)
     names, codes, provenance = _plan_splits(source, infos, settings)
-    dtype = "float64" if source.dtype == np.float64 else "float32"
+    if "train" in names and not (codes == names.index("train")).any():
+        raise SchemaError(
+            f"split 'train' would get none of the {len(infos)} trajectories of {source.name}, so there would be "
+            f"nothing to take statistics from; raise its share, or leave it out of `splits`"
+        )
+    dtype = _stored_dtype(source)
     return ConvertPlan(
         layout=layout,
         arrays=_plan_arrays(source, settings, layout, dtype, (num_frames, num_pages)),
         split_names=names,
         split_codes=codes,
         split_provenance=provenance,
+        parameters=_plan_parameters(source),
         dtype=dtype,
         num_frames=num_frames,
         num_points=num_points,
         num_pages=num_pages,
         shape=shape,
     )
+
+
+def _stored_dtype(source: Source) -> Literal["float32", "float64"]:
+    """Return the smaller of the stored dtypes that holds every value of the source exactly."""
+    if np.can_cast(source.dtype, np.float32, "safe"):
+        return "float32"
+    if np.can_cast(source.dtype, np.float64, "safe"):
+        return "float64"
+    raise SourceError(
+        f"{source.name} holds values of dtype {source.dtype}, which neither float32 nor float64 can hold exactly; "
+        f"convert them in the source first"
+    )
+
+
+def _plan_parameters(source: Source) -> Float64[np.ndarray, "trajectory parameter"]:
+    names = tuple(source.trajectories[0].parameters)
+    _check_names(source, names, what="parameter")
+    rows = []
+    for info in source.trajectories:
+        if set(info.parameters) != set(names):
+            raise SourceError(
+                f"{source.name}: {info.item} has parameters {sorted(info.parameters)}, others {sorted(names)}"
+            )
+        rows.append([float(info.parameters[name]) for name in names])
+        if not np.isfinite(rows[-1]).all():
+            raise SourceError(f"{source.name}: {info.item} has a parameter that is not finite: {dict(info.parameters)}")
+    return np.array(rows, dtype=np.float64).reshape(len(rows), len(names))
+
+
+def _check_names(source: Source, names: Sequence[str], *, what: str) -> None:
+    for name in names:
+        try:
+            _NAME.validate_python(name)
+        except pydantic.ValidationError as error:
+            raise SourceError(f"{source.name}: {what} {error.errors()[0]['ctx']['error']}") from error
 
 
 def _plan_layout(
@@ -162,7 +208,7 @@ def _rows_per_shard(shard_bytes: int, row_bytes: int, num_rows: int) -> int:
 
 def _plan_splits(
     source: Source, infos: Sequence[TrajectoryInfo], settings: ConvertSettings
-) -> tuple[tuple[str, ...], np.ndarray[Any, np.dtype[np.uint8]], str]:
+) -> tuple[tuple[str, ...], UInt8[np.ndarray, " trajectory"], str]:
     given = [info.split for info in infos]
     if all(name is None for name in given):
         return _draw_splits(len(infos), settings)
@@ -171,10 +217,13 @@ def _plan_splits(
     if settings.splits is not None:
         raise SchemaError(f"{source.name} brings its own splits {sorted(set(map(str, given)))}; leave out `splits`")
     names = tuple(dict.fromkeys(str(name) for name in given))
+    _check_names(source, names, what="split")
+    if len(names) > _MAX_SPLITS:
+        raise SourceError(f"{source.name} brings {len(names)} splits, a store holds at most {_MAX_SPLITS}")
     return names, np.array([names.index(str(name)) for name in given], dtype=np.uint8), "source"
 
 
-def _draw_splits(count: int, settings: ConvertSettings) -> tuple[tuple[str, ...], np.ndarray[Any, Any], str]:
+def _draw_splits(count: int, settings: ConvertSettings) -> tuple[tuple[str, ...], Shaped[np.ndarray, "..."], str]:
     """Assign trajectories at random: shares rounded by largest remainder, at least one a split if they suffice."""
     shares = settings.splits or _DEFAULT_SPLITS
     names = tuple(shares)
