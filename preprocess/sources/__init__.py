@@ -1,0 +1,107 @@
+"""Sources: one input format a file, each describing itself before it is read.
+
+`open_source` recognises a format by content, refuses what is ambiguous or unknown, and says what to do about it.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from preprocess.sources.arrays import ArraysSource
+from preprocess.sources.base import Source, TrajectoryInfo
+from preprocess.sources.neuraloperator import NeuralOperatorSource
+from ups_data.errors import SourceError, UnknownFormatError, suggest
+
+__all__ = ["SOURCES", "Source", "TrajectoryInfo", "open_source"]
+
+SOURCES: Mapping[str, type[Source]] = {source.format: source for source in (ArraysSource, NeuralOperatorSource)}
+"""Every format by name."""
+
+_HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
+_NEAREST_BY_SUFFIX = {
+    ".h5": "pdebench",
+    ".hdf5": "pdebench",
+    ".pt": "neuraloperator",
+    ".pth": "neuraloperator",
+    ".npy": "arrays",
+    ".npz": "arrays",
+    ".yaml": "arrays",
+    ".yml": "arrays",
+}
+
+
+def open_source(
+    paths: Sequence[Path],
+    format: str | None = None,
+    options: Mapping[str, Any] | None = None,  # noqa: A002
+) -> Source:
+    """Open a data set that one or several files hold.
+
+    Args:
+        paths: the files; several become one data set (train and test files, for example).
+        format: name of the format; recognised by content if None.
+        options: what the format needs to be told beyond its files; see its module.
+
+    Raises:
+        UnknownFormatError: no format of that name, or none or several that recognise the files.
+        SourceError: a path that is no file, or a file that is not what its format says.
+        ConfigError: an option that the format does not have.
+    """
+    files = tuple(Path(path) for path in paths)
+    _check_files(files)
+    chosen = _recognise(files) if format is None else _named(format)
+    return chosen.open(files, dict(options or {}))
+
+
+def _check_files(paths: tuple[Path, ...]) -> None:
+    if not paths:
+        raise SourceError("no source was given; name one or several files")
+    for path in paths:
+        if path.is_dir():
+            raise SourceError(f"{path} is a directory; name the files in it, for example {path}/*")
+        if not path.exists():
+            raise SourceError(f"{path} is not there{_nearest_sibling(path)}")
+        if path.stat().st_size == 0:
+            raise SourceError(f"{path} is empty")
+    if len(set(paths)) != len(paths):
+        raise SourceError(f"every file can be given once, got {', '.join(map(str, paths))}")
+
+
+def _nearest_sibling(path: Path) -> str:
+    names = [other.name for other in path.parent.iterdir()] if path.parent.is_dir() else []
+    hint = suggest(path.name, names)
+    return f". {hint.split('?')[0]}?" if hint.startswith("Did you mean") else ""
+
+
+def _named(name: str) -> type[Source]:
+    if name not in SOURCES:
+        raise UnknownFormatError(f"there is no format {name!r}. {suggest(name, SOURCES)}")
+    return SOURCES[name]
+
+
+def _recognise(paths: tuple[Path, ...]) -> type[Source]:
+    found = {path: tuple(name for name, source in SOURCES.items() if source.recognises(path)) for path in paths}
+    for path, names in found.items():
+        if not names:
+            raise UnknownFormatError(_explain_unknown(path))
+        if len(names) > 1:
+            raise UnknownFormatError(f"{path} may be {' or '.join(names)}; say which with --format")
+    formats = {path: names[0] for path, names in found.items()}
+    if len(set(formats.values())) > 1:
+        listed = ", ".join(f"{path.name} is {name}" for path, name in formats.items())
+        raise UnknownFormatError(f"files of one data set must have one format: {listed}")
+    return SOURCES[formats[paths[0]]]
+
+
+def _explain_unknown(path: Path) -> str:
+    with path.open("rb") as file:
+        head = file.read(len(_HDF5_MAGIC))
+    if head == _HDF5_MAGIC and importlib.util.find_spec("h5py") is None:
+        return f'{path} is an HDF5 file, and h5py, which reads it, is not installed: pip install "ups-data[hdf5]"'
+    supported = "; ".join(f"{name}: {source.summary}" for name, source in SOURCES.items())
+    nearest = _NEAREST_BY_SUFFIX.get(path.suffix.lower())
+    hint = f" Its name looks like {nearest!r}: --format {nearest} tells what is missing." if nearest else ""
+    return f"{path} is in no format that is known here.{hint} Supported are {supported}"

@@ -1,0 +1,162 @@
+"""The description of NumPy arrays: strict records, read from YAML.
+
+A description names the arrays and says what every one of their dimensions means; nothing is guessed. Files are named
+relative to it. An example with all of it:
+
+    format: arrays
+    name: burgers                                       # default: name of the file
+    kind: grid                                          # or points
+    dims: [trajectory, time, component, x, y]           # of every field that does not state its own
+    fields:
+      velocity: {file: velocity.npy, components: [x, y], unit: m/s}
+      permeability: {file: data.npz, key: a, dims: [trajectory, x, y]}    # the same in every frame
+    axes:                                               # in stored order, one to three
+      x: {start: 0.0, stop: 1.0, periodic: true, unit: m}                 # stop is one period on, not a node
+      y: {file: data.npz, key: y, extent: [0.0, 2.0]}                     # or `values: [...]`
+    times: {start: 0.0, step: 0.05, unit: s}            # or `values: [...]`, or `file:` of (time,) or (trajectory, time)
+    parameters:
+      viscosity: {value: 1e-3, unit: m2/s}              # or a number, `values: [...]`, or `file:` of (trajectory,)
+    split: {train: 800, test: 200}                      # in order; or one name, or one name a trajectory
+    notes: [simulated with a pseudo-spectral solver]
+
+Point clouds have `kind: points`, the dimension `point` instead of the axes, and
+`coordinates: {file: points.npy}` of shape (point, dim) or (trajectory, point, dim), dim in the order of `axes`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+import pydantic
+
+from ups_data.schema import Finite, Name, Positive, Record
+
+# Behind a validator that sees the raw content, pydantic takes JSON's lists for Python's, which strict tuples refuse.
+_FROM_LIST = pydantic.Field(strict=False)
+
+
+class ArrayEntry(Record):
+    """Where an array lies: a file relative to the description, and a key where it has several."""
+
+    file: str
+    key: str | None = None
+
+
+class FieldEntry(ArrayEntry):
+    """A field: its array, the meaning of its dimensions, components and unit."""
+
+    dims: tuple[str, ...] | None = None
+    components: tuple[str, ...] | None = None
+    unit: str | None = None
+
+
+class AxisEntry(Record):
+    """An axis of a grid (nodes as `start` and `stop`, `values`, or an array) or of a cloud (unit and extent only)."""
+
+    start: Finite | None = None
+    stop: Finite | None = None
+    values: tuple[Finite, ...] | None = None
+    file: str | None = None
+    key: str | None = None
+    periodic: bool = False
+    extent: tuple[Finite, Finite] | None = None
+    unit: str | None = None
+
+    @pydantic.model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if (self.start is None) != (self.stop is None):
+            raise ValueError("start and stop must be given together")
+        given = [self.start is not None, self.values is not None, self.file is not None]
+        if sum(given) > 1:
+            raise ValueError("nodes must be given in one way: start and stop, or values, or file")
+        return self
+
+
+class TimesEntry(Record):
+    """Times of the frames: `start` and `step`, `values`, or an array."""
+
+    start: Finite | None = None
+    step: Finite | None = None
+    values: tuple[Finite, ...] | None = None
+    file: str | None = None
+    key: str | None = None
+    unit: str | None = None
+
+    @pydantic.model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if (self.start is None) != (self.step is None):
+            raise ValueError("start and step must be given together")
+        if sum([self.start is not None, self.values is not None, self.file is not None]) != 1:
+            raise ValueError("times must be given in one way: start and step, or values, or file")
+        return self
+
+
+class ParameterEntry(Record):
+    """A scalar of every trajectory: one `value` for all, one of `values` for each, or an array."""
+
+    value: Finite | None = None
+    values: Annotated[tuple[Finite, ...], _FROM_LIST] | None = None
+    file: str | None = None
+    key: str | None = None
+    unit: str | None = None
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _bare_number(cls, content: Any) -> Any:
+        if isinstance(content, dict):
+            return content
+        if isinstance(content, bool) or not isinstance(content, (int, float)):
+            raise ValueError("a parameter is a number, or keys: value, values, or file")
+        return {"value": content}
+
+    @pydantic.model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if sum([self.value is not None, self.values is not None, self.file is not None]) != 1:
+            raise ValueError("a parameter must be given in one way: value, or values, or file")
+        return self
+
+
+class SplitEntry(Record):
+    """Split of every trajectory: one name for all, a list of names, or counts in the order of the trajectories."""
+
+    name: Name | None = None
+    names: Annotated[tuple[Name, ...], _FROM_LIST] | None = None
+    counts: dict[Name, Positive] | None = None
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _by_kind(cls, content: Any) -> Any:
+        key = {str: "name", list: "names", dict: "counts"}.get(type(content))
+        return content if key is None else {key: content}
+
+
+class ArraysDescription(Record):
+    """What a description file holds; see the module's docstring."""
+
+    format: Literal["arrays"] = "arrays"
+    name: Name | None = None
+    kind: Literal["grid", "points"] = "grid"
+    dims: tuple[str, ...] | None = None
+    fields: dict[Name, FieldEntry] = pydantic.Field(min_length=1)
+    axes: dict[Name, AxisEntry] = pydantic.Field(min_length=1, max_length=3)
+    coordinates: ArrayEntry | None = None
+    times: TimesEntry | None = None
+    parameters: dict[Name, ParameterEntry] = {}
+    split: SplitEntry | None = None
+    notes: tuple[str, ...] = ()
+
+    @pydantic.model_validator(mode="after")
+    def _kind_fits(self) -> Self:
+        reserved = {"trajectory", "time", "component", "point"} & set(self.axes)
+        if reserved:
+            raise ValueError(f"{sorted(reserved)} name dimensions of arrays and cannot name an axis")
+        if (self.kind == "points") != (self.coordinates is not None):
+            raise ValueError("`coordinates` belongs to `kind: points`, and only to it")
+        for name, axis in self.axes.items():
+            if self.kind == "points" and axis.periodic and axis.extent is None:
+                raise ValueError(f"axis {name!r} is periodic, so its extent must be stated: points do not tell it")
+            has_nodes = axis.start is not None or axis.values is not None or axis.file is not None
+            if (self.kind == "grid") != has_nodes:
+                rule = "needs nodes: start and stop, or values, or file" if self.kind == "grid" else "must have none"
+                raise ValueError(f"axis {name!r} of `kind: {self.kind}` {rule}")
+        return self

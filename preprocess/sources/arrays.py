@@ -1,0 +1,348 @@
+"""NumPy arrays with a YAML description: the format for whatever has no reader of its own.
+
+The description names the arrays and says what every one of their dimensions means; nothing is guessed. See
+`preprocess.sources.array_description` for an example with all of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from jaxtyping import Float64, Shaped
+
+from preprocess.sources.array_description import (
+    ArrayEntry,
+    ArraysDescription,
+    AxisEntry,
+    FieldEntry,
+    ParameterEntry,
+    SplitEntry,
+    TimesEntry,
+)
+from preprocess.sources.array_files import NPY_MAGIC, ZIP_MAGIC, StoredArray, find_array, list_arrays
+from preprocess.sources.axes import as_float, grid_axis, read_increasing
+from preprocess.sources.base import Source, TrajectoryInfo
+from preprocess.sources.exact import exact_cast, stored_dtype
+from preprocess.sources.yaml_records import parse_record, parse_yaml
+from ups_data.errors import ConfigError, SourceError, suggest
+from ups_data.schema import AxisSpec, FieldSpec, GeometryKind
+
+_SAMPLE_BYTES = 2**16
+
+
+class _Field:
+    """A field of a data set, with its array and the place of every dimension in it."""
+
+    def __init__(self, name: str, entry: FieldEntry, array: StoredArray, dims: tuple[str, ...]) -> None:
+        if len(dims) != len(array.shape):
+            raise SourceError(
+                f"{array.where} of field {name!r} has {len(array.shape)} dimensions, shape {array.shape}; its dims "
+                f"name {len(dims)}: {', '.join(dims)}"
+            )
+        self.name, self.array, self.dims = name, array, dims
+        self.sizes = dict(zip(dims, array.shape, strict=True))
+        self.spec = FieldSpec(name=name, components=self._components(entry), unit=entry.unit)
+
+    def _components(self, entry: FieldEntry) -> tuple[str, ...]:
+        size = self.sizes.get("component")
+        if entry.components is None:
+            return ("",) if size is None else tuple(map(str, range(size)))
+        if len(entry.components) != (size or 1):
+            raise SourceError(
+                f"field {self.name!r} names {len(entry.components)} components {entry.components}, {self.array.where} "
+                f"has {size or 1}; dims: {', '.join(self.dims)}"
+            )
+        return entry.components
+
+    def read(
+        self, values: Shaped[np.ndarray, "..."], trajectory: int, frames: slice, space: tuple[str, ...]
+    ) -> Shaped[np.ndarray, "time component *space"]:
+        """Cut frames of a trajectory out of the whole array and bring its dimensions in order."""
+        cuts = {"trajectory": trajectory, "time": frames}
+        block = values[tuple(cuts.get(dim, slice(None)) for dim in self.dims)]
+        left = [dim for dim in self.dims if dim != "trajectory"]
+        wanted = [dim for dim in ("time", "component", *space) if dim in left]
+        block = block.transpose([left.index(dim) for dim in wanted])
+        if "component" not in left:
+            block = np.expand_dims(block, 1 if "time" in left else 0)
+        if "time" not in left:
+            block = np.broadcast_to(block, (frames.stop - frames.start, *block.shape))
+        return block
+
+
+class ArraysSource(Source):
+    """Grids or point clouds in `.npy` and `.npz` files, by a YAML description."""
+
+    format: ClassVar[str] = "arrays"
+    summary: ClassVar[str] = "NumPy .npy/.npz arrays with a YAML description (give the description)"
+
+    def __init__(self, path: Path, description: ArraysDescription) -> None:
+        self._where, self._folder = path.name, path.parent
+        self.name = description.name or path.stem
+        self.kind: GeometryKind = description.kind
+        self._space = tuple(description.axes) if description.kind == "grid" else ("point",)
+        self._fields = tuple(self._open_field(name, description) for name in description.fields)
+        self._sizes = self._join_sizes()
+        self.fields = tuple(field.spec for field in self._fields)
+        self.dtype = stored_dtype(
+            (field.array.dtype for field in self._fields),
+            where=", ".join(field.array.where for field in self._fields),
+        )
+        self._loaded: dict[tuple[Path, str | None], Shaped[np.ndarray, "..."]] = {}
+        self._cloud = self._find(description.coordinates) if description.coordinates is not None else None
+        self._nodes: tuple[Float64[np.ndarray, " node"], ...] = ()
+        self.axes = self._grid_axes(description) if self._cloud is None else self._cloud_axes(description, self._cloud)
+        self.time_unit = description.times.unit if description.times is not None else None
+        self.trajectories = self._describe_trajectories(description)
+        self.notes = description.notes
+        self.parameter_units = {name: entry.unit for name, entry in description.parameters.items() if entry.unit}
+        self.paths = (path, *self._files_named_in(description))
+
+    @classmethod
+    def recognises(cls, path: Path) -> bool:
+        """Tell a description by its key `fields`, and NumPy files by their first bytes."""
+        try:
+            with path.open("rb") as file:
+                head = file.read(_SAMPLE_BYTES)
+            if head.startswith(ZIP_MAGIC):
+                return bool(list_arrays(path))
+        except (OSError, SourceError):
+            return False
+        is_description = any(line.startswith(b"fields:") for line in head.splitlines())
+        return head.startswith(NPY_MAGIC) or (is_description and b"\0" not in head)
+
+    @classmethod
+    def open(cls, paths: Sequence[Path], options: Mapping[str, Any]) -> Self:
+        """Open the data set of one description file. There are no options."""
+        for option in options:
+            raise ConfigError(f"format 'arrays' has no option {option!r}; all is said in the description file")
+        if len(paths) != 1:
+            raise SourceError(
+                f"{len(paths)} files were given for format 'arrays'; give the one description, which names the arrays"
+            )
+        (path,) = paths
+        with path.open("rb") as file:
+            head = file.read(len(NPY_MAGIC))
+        if head.startswith((NPY_MAGIC, ZIP_MAGIC)):
+            raise SourceError(_ask_for_description(path))
+        try:
+            text = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise SourceError(f"{path} is no text, so no description of arrays: {error}") from error
+        return cls(path, parse_record(ArraysDescription, parse_yaml(text, where=path.name), where=path.name))
+
+    def read_frames(self, trajectory: int, start: int, stop: int) -> Shaped[np.ndarray, "time channel *space"]:
+        """Read frames [start, stop) of a trajectory; see `Source.read_frames`."""
+        item = self.trajectories[trajectory].item
+        parts = []
+        for field in self._fields:
+            block = field.read(self._load(field.array), trajectory, slice(start, stop), self._space)
+            parts.append(exact_cast(block, self.dtype, where=f"{field.array.where}, {item}"))
+        return np.concatenate(parts, axis=1)
+
+    def read_coordinates(self, trajectory: int) -> tuple[Float64[np.ndarray, "..."], ...]:
+        """Return the nodes of every axis, or the points of a cloud; see `Source.read_coordinates`."""
+        if self._cloud is None:
+            return self._nodes
+        points = self._load(self._cloud)
+        chosen = points[trajectory] if points.ndim == 3 else points
+        return (np.array(chosen, dtype=np.float64),)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave loaded arrays behind: another process maps the files itself."""
+        return {**self.__dict__, "_loaded": {}}
+
+    def _load(self, array: StoredArray) -> Shaped[np.ndarray, "..."]:
+        place = (array.path, array.key)
+        if place not in self._loaded:
+            self._loaded[place] = array.load()
+        return self._loaded[place]
+
+    def _find(self, entry: ArrayEntry | AxisEntry | TimesEntry | ParameterEntry) -> StoredArray:
+        if entry.file is None:
+            raise SourceError(f"{self._where} names no file where one is wanted")
+        return find_array(self._folder / entry.file, entry.key)
+
+    def _files_named_in(self, description: ArraysDescription) -> tuple[Path, ...]:
+        entries = [
+            *description.fields.values(),
+            *description.axes.values(),
+            *description.parameters.values(),
+            *(entry for entry in (description.coordinates, description.times) if entry is not None),
+        ]
+        return tuple(dict.fromkeys(self._folder / entry.file for entry in entries if entry.file is not None))
+
+    def _open_field(self, name: str, description: ArraysDescription) -> _Field:
+        entry = description.fields[name]
+        dims = entry.dims or description.dims
+        if dims is None:
+            raise ConfigError(f"{self._where}: field {name!r} needs `dims`, its own or those of the whole file")
+        known = ("trajectory", "time", "component", *self._space)
+        for dim in dims:
+            if dim not in known:
+                raise ConfigError(
+                    f"{self._where}: field {name!r} has the unknown dimension {dim!r}. {suggest(dim, known)}"
+                )
+        if len(set(dims)) != len(dims) or not set(self._space) <= set(dims):
+            raise ConfigError(
+                f"{self._where}: the dims of field {name!r} must name every one of {', '.join(self._space)} and nothing "
+                f"twice, got {', '.join(dims)}"
+            )
+        return _Field(name, entry, self._find(entry), dims)
+
+    def _join_sizes(self) -> dict[str, int]:
+        """Return the size of every dimension, on which all fields must agree."""
+        sizes: dict[str, tuple[int, _Field]] = {}
+        for field in self._fields:
+            for dim, size in field.sizes.items():
+                if size < 1:
+                    raise SourceError(f"{field.array.where} of field {field.name!r} has no entry along {dim!r}")
+                known, other = sizes.setdefault(dim, (size, field))
+                if dim != "component" and size != known:
+                    raise SourceError(
+                        f"{field.array.where} of field {field.name!r} has {size} along {dim!r}, {other.array.where} of "
+                        f"field {other.name!r} has {known}"
+                    )
+        return {dim: size for dim, (size, _) in sizes.items()}
+
+    def _grid_axes(self, description: ArraysDescription) -> tuple[AxisSpec, ...]:
+        self._nodes = tuple(self._read_nodes(name, entry) for name, entry in description.axes.items())
+        return tuple(
+            grid_axis(
+                name,
+                nodes,
+                periodic=entry.periodic,
+                where=f"{self._where}: axes.{name}",
+                unit=entry.unit,
+                extent=entry.extent or _stated_extent(entry),
+            )
+            for (name, entry), nodes in zip(description.axes.items(), self._nodes, strict=True)
+        )
+
+    def _read_nodes(self, name: str, entry: AxisEntry) -> Float64[np.ndarray, " node"]:
+        where, count = f"{self._where}: axes.{name}", self._sizes[name]
+        if entry.start is not None and entry.stop is not None:
+            nodes = np.linspace(entry.start, entry.stop, count, endpoint=not entry.periodic)
+        elif entry.values is not None:
+            nodes = np.array(entry.values)
+        else:
+            array = self._find(entry)
+            nodes, where = array.load(), array.where
+        nodes = read_increasing(nodes, where=where)
+        if nodes.size != count:
+            raise SourceError(f"{where} has {nodes.size} nodes, the fields have {count} along {name!r}")
+        return nodes
+
+    def _cloud_axes(self, description: ArraysDescription, cloud: StoredArray) -> tuple[AxisSpec, ...]:
+        num_dims, count = len(description.axes), self._sizes["point"]
+        shapes = ((count, num_dims), (self._sizes.get("trajectory", 1), count, num_dims))
+        if cloud.shape not in shapes or cloud.dtype.kind not in "iuf":
+            raise SourceError(
+                f"{cloud.where} has shape {cloud.shape} and type {cloud.dtype}; coordinates of these fields and axes are "
+                f"numbers of shape {shapes[0]} or {shapes[1]}"
+            )
+        points = self._load(cloud)
+        if not np.isfinite(points).all():
+            place = np.unravel_index(int(np.argmin(np.isfinite(points))), points.shape)
+            raise SourceError(f"{cloud.where} holds {points[place]} at {tuple(map(int, place))}; it must be finite")
+        points = points.reshape(-1, num_dims)
+        return tuple(
+            grid_axis(
+                name,
+                np.array([points[:, i].min(), points[:, i].max()], dtype=np.float64),
+                periodic=entry.periodic,
+                where=f"{self._where}: axes.{name}",
+                unit=entry.unit,
+                extent=entry.extent,
+            )
+            for i, (name, entry) in enumerate(description.axes.items())
+        )
+
+    def _describe_trajectories(self, description: ArraysDescription) -> tuple[TrajectoryInfo, ...]:
+        count = self._sizes.get("trajectory", 1)
+        times = self._read_times(description, count)
+        parameters = {name: self._read_parameter(name, entry, count) for name, entry in description.parameters.items()}
+        splits = self._read_splits(description.split, count)
+        shape = tuple(self._sizes[dim] for dim in self._space)
+        return tuple(
+            TrajectoryInfo(
+                item=f"trajectory {i}",
+                shape=shape,
+                times=times[i] if len(times) > 1 else times[0],
+                parameters={name: values[i] for name, values in parameters.items()},
+                split=splits[i],
+            )
+            for i in range(count)
+        )
+
+    def _read_times(self, description: ArraysDescription, count: int) -> list[Float64[np.ndarray, " time"]]:
+        """Return one row of times for all trajectories, or one for each."""
+        entry, num_frames = description.times, self._sizes.get("time")
+        if num_frames is None:
+            if entry is not None:
+                raise ConfigError(f"{self._where} states `times`, but no field has the dimension 'time'")
+            return [np.zeros(1)]
+        if entry is None:
+            raise ConfigError(f"{self._where} must state `times`: the fields have {num_frames} frames")
+        where = f"{self._where}: times"
+        if entry.start is not None and entry.step is not None:
+            rows = (entry.start + entry.step * np.arange(num_frames))[None]
+        elif entry.values is not None:
+            rows = np.array(entry.values)[None]
+        else:
+            array = self._find(entry)
+            rows, where = np.atleast_2d(array.load()), array.where
+        if rows.shape not in {(1, num_frames), (count, num_frames)}:
+            raise SourceError(
+                f"{where} has shape {rows.shape}; {num_frames} times are wanted, for all {count} trajectories or for each"
+            )
+        return [
+            read_increasing(row, where=f"{where}, row {i}" if len(rows) > 1 else where) for i, row in enumerate(rows)
+        ]
+
+    def _read_parameter(self, name: str, entry: ParameterEntry, count: int) -> list[float]:
+        where = f"{self._where}: parameters.{name}"
+        if entry.value is not None:
+            return [float(entry.value)] * count
+        values: Sequence[Any] | Shaped[np.ndarray, "..."] = entry.values or ()
+        if entry.file is not None:
+            array = self._find(entry)
+            values, where = array.load().reshape(-1), array.where
+        if len(values) == 1:
+            return [as_float(values[0], where=where)] * count
+        if len(values) != count:
+            raise SourceError(
+                f"{where} has {len(values)} values for {count} trajectories; one, or one for each, is wanted"
+            )
+        return [as_float(value, where=f"{where}[{i}]") for i, value in enumerate(values)]
+
+    def _read_splits(self, entry: SplitEntry | None, count: int) -> list[str | None]:
+        if entry is None or entry.name is not None:
+            return [entry.name if entry is not None else None] * count
+        names = list(entry.names or ())
+        for split, number in (entry.counts or {}).items():
+            names.extend([split] * number)
+        if len(names) != count:
+            raise SourceError(f"{self._where}: split names {len(names)} trajectories, the fields have {count}")
+        return list(names)
+
+
+def _stated_extent(entry: AxisEntry) -> tuple[float, float] | None:
+    return None if entry.start is None or entry.stop is None else (entry.start, entry.stop)
+
+
+def _ask_for_description(path: Path) -> str:
+    lines = []
+    for number, array in enumerate(list_arrays(path)):
+        key = f", key: {array.key}" if array.key is not None else ""
+        lines.append(f"    {array.key or f'field{number}'}: {{file: {path.name}{key}}}    # shape {array.shape}")
+    return (
+        f"{path} holds arrays and does not say what their dimensions mean. Write a description beside it, for example "
+        f"{path.with_suffix('.yaml').name}, and give that:\n"
+        "  dims: [trajectory, time, x, y]\n  fields:\n" + "\n".join(lines) + "\n"
+        "  axes:\n    x: {start: 0.0, stop: 1.0, periodic: true}\n    y: {start: 0.0, stop: 1.0}\n"
+        "  times: {start: 0.0, step: 0.1, unit: s}"
+    )

@@ -1,0 +1,134 @@
+"""Node coordinates and frame times of a source: checked, and turned into axes of the schema."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float64, Shaped
+
+from ups_data.errors import SourceError
+from ups_data.schema import AxisSpec
+
+_UNIFORM_TOLERANCE = 1e-3
+"""Largest deviation of a node from a uniform grid, in spacings: float32 coordinates of 10^4 nodes stay below it."""
+
+
+def read_increasing(values: Shaped[np.ndarray, "..."], *, where: str) -> Float64[np.ndarray, " node"]:
+    """Return coordinates or times as float64, refusing whatever is not a strictly increasing row of numbers.
+
+    Raises:
+        SourceError: naming `where`, the rule, and the first entry that breaks it.
+    """
+    if values.dtype.kind not in "iuf":
+        raise SourceError(f"{where} holds {values.dtype} where numbers must stand")
+    if values.ndim != 1 or values.size < 1:
+        raise SourceError(f"{where} has shape {values.shape}; one row of at least one number is wanted")
+    numbers = values.astype(np.float64)
+    if not np.isfinite(numbers).all():
+        place = int(np.argmin(np.isfinite(numbers)))
+        raise SourceError(f"{where} holds {numbers[place]} at entry {place}; every entry must be finite")
+    steps = np.diff(numbers)
+    if (steps <= 0).any():
+        place = int(np.argmax(steps <= 0))
+        raise SourceError(
+            f"{where} must increase strictly, but entry {place} is {numbers[place]} and entry {place + 1} is "
+            f"{numbers[place + 1]}"
+        )
+    return numbers
+
+
+def uniform_period(nodes: Float64[np.ndarray, " node"], *, where: str) -> float:
+    """Return the period of a uniform periodic grid that stores one node a cell: nodes times spacing.
+
+    Raises:
+        SourceError: fewer than two nodes, or nodes that are not evenly spaced.
+    """
+    if nodes.size < 2:
+        raise SourceError(f"{where} has one node only; the period of a periodic axis cannot be told from it")
+    spacing = (nodes[-1] - nodes[0]) / (nodes.size - 1)
+    deviation = np.abs(nodes - (nodes[0] + spacing * np.arange(nodes.size))).max() / spacing
+    if deviation > _UNIFORM_TOLERANCE:
+        raise SourceError(
+            f"{where} is periodic and not evenly spaced (a node is off by {deviation:.2g} spacings), so its period "
+            f"cannot be told from its nodes; state its extent"
+        )
+    return float(spacing * nodes.size)
+
+
+def grid_axis(
+    name: str,
+    nodes: Float64[np.ndarray, " node"],
+    *,
+    periodic: bool,
+    where: str,
+    unit: str | None = None,
+    extent: tuple[float, float] | None = None,
+) -> AxisSpec:
+    """Describe a grid axis by its nodes.
+
+    Args:
+        name: name of the axis.
+        nodes: increasing coordinates.
+        periodic: whether fields wrap around.
+        where: file and item, for messages.
+        unit: of the coordinates.
+        extent: of the domain; by default first to last node, or one period from the first node on.
+
+    Raises:
+        SourceError: one node only, uneven nodes on a periodic axis without extent, nodes outside of the extent, or a
+            periodic axis that stores its first node twice.
+    """
+    lower, upper = extent or _extent_of(nodes, periodic, where)
+    if not lower < upper:
+        raise SourceError(f"{where}: the extent of axis {name!r} is [{lower}, {upper}]; it must have a length")
+    slack = 1e-6 * (upper - lower)
+    if nodes[0] < lower - slack or nodes[-1] > upper + slack:
+        raise SourceError(
+            f"{where}: the nodes of axis {name!r} run from {nodes[0]} to {nodes[-1]}, outside of [{lower}, {upper}]"
+        )
+    if periodic and nodes[-1] - nodes[0] > (upper - lower) * (1 - 1e-9):
+        raise SourceError(
+            f"{where}: axis {name!r} is periodic with period {upper - lower}, so the node at {nodes[-1]} repeats the "
+            f"one at {nodes[0]}; leave the repeated node out of the arrays"
+        )
+    return AxisSpec(name=name, lower=float(lower), upper=float(upper), periodic=periodic, unit=unit)
+
+
+def _extent_of(nodes: Float64[np.ndarray, " node"], periodic: bool, where: str) -> tuple[float, float]:
+    if periodic:
+        return float(nodes[0]), float(nodes[0]) + uniform_period(nodes, where=where)
+    if nodes.size < 2:
+        raise SourceError(f"{where} has one node only, so the domain has no extent along it; state its extent")
+    return float(nodes[0]), float(nodes[-1])
+
+
+def first_times(
+    values: Shaped[np.ndarray, "..."], num_frames: int, *, where: str
+) -> tuple[Float64[np.ndarray, " time"], str | None]:
+    """Return the times of the first `num_frames` frames; files of PDEBench carry one more, the end of the last step.
+
+    Returns:
+        The times, and a note where one was left out.
+
+    Raises:
+        SourceError: fewer times than frames, more than one too many, or times that do not increase.
+    """
+    times = read_increasing(values, where=where)
+    if times.size not in {num_frames, num_frames + 1}:
+        raise SourceError(f"{where} has {times.size} times for {num_frames} frames; as many, or one more, are wanted")
+    if times.size == num_frames:
+        return times, None
+    return times[:num_frames], f"{where} has {times.size} times for {num_frames} frames; the last one was left out"
+
+
+def as_float(value: Any, *, where: str) -> float:
+    """Return a scalar parameter as a finite float.
+
+    Raises:
+        SourceError: not one finite number.
+    """
+    array = np.asarray(value)
+    if array.size != 1 or array.dtype.kind not in "biuf" or not np.isfinite(array).all():
+        raise SourceError(f"{where} is {value!r:.100}; one finite number is wanted")
+    return float(array.reshape(()))
