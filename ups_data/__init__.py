@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ups_data.errors import UpsDataError
 
 if TYPE_CHECKING:
-    from ups_data.collate import SparseBatch, collate
+    from ups_data.collate import SparseBatch, collate_samples
     from ups_data.dataset import QueryDataset, SparseSample, Window
     from ups_data.loader import QueryLoader, build_loader
     from ups_data.samplers import (
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "ups_data.collate": ("SparseBatch", "collate"),
+    "ups_data.collate": ("SparseBatch", "collate_samples"),
     "ups_data.dataset": ("QueryDataset", "SparseSample", "Window"),
     "ups_data.loader": ("QueryLoader", "build_loader"),
     "ups_data.samplers": (
@@ -67,7 +67,7 @@ __all__ = [
     "UpsDataError",
     "Window",
     "build_loader",
-    "collate",
+    "collate_samples",
     "open_store",
 ]
 

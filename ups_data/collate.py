@@ -149,7 +149,9 @@ class SparseBatch:
         return values * scale + mean
 
 
-def collate(samples: Sequence[SparseSample], *, num_padding: int = 0, like: SparseSample | None = None) -> SparseBatch:
+def collate_samples(
+    samples: Sequence[SparseSample], *, num_padding: int = 0, like: SparseSample | None = None
+) -> SparseBatch:
     """Pack samples into one batch.
 
     Samples may differ in the number of queries, and clouds in the number of points: shorter ones are padded with index

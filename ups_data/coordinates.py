@@ -9,10 +9,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Float64, Integer
+from jaxtyping import Bool, Float, Float64, Integer
 
 from ups_data.errors import SchemaError
 from ups_data.schema import AxisSpec
@@ -92,5 +91,5 @@ def check_axis(values: Float64[np.ndarray, " node"], spec: AxisSpec, *, where: s
         )
 
 
-def _first(mask: np.ndarray[Any, np.dtype[np.bool_]]) -> int:
+def _first(mask: Bool[np.ndarray, " node"]) -> int:
     return int(np.argmax(mask))

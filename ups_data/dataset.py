@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Float64, Int, Int64
+from jaxtyping import Bool, Float, Float64, Int, Int64, Shaped
 
 from ups_data.coordinates import Domain, coordinates_of
 from ups_data.errors import DatasetError
@@ -161,6 +161,8 @@ class QueryDataset(torch.utils.data.Dataset[SparseSample]):
             raise DatasetError(f"dtype must be one of {sorted(_DTYPES)}, got {dtype!r}")
         self.store, self.split, self.window, self.sampler, self.seed = store, split, window, sampler, seed
         self.dtype = dtype
+        if not 0 <= seed < 2**64:
+            raise DatasetError(f"seed must lie in [0, 2**64), got {seed}")
         self._input_names = _names(input_fields if input_fields is not None else fields)
         self._target_names = _names(target_fields if target_fields is not None else fields)
         self._input_channels = store.manifest.channels_of(self._input_names)
@@ -234,8 +236,12 @@ class QueryDataset(torch.utils.data.Dataset[SparseSample]):
         """What a saved state is held against: the store, and what makes a sample."""
         return {
             "store": self.store.manifest.fingerprint,
-            "samples": repr((self.split, self.window, self.seed, self._input_channels, self._target_channels)),
-            "sampler": self.sampler.name,
+            "split": self.split,
+            "window": repr(self.window),
+            "seed": str(self.seed),
+            "fields": repr((self._input_channels, self._target_channels)),
+            "values": repr((self.normalize, self.dtype)),
+            "sampler": repr(self.sampler),
         }
 
     def _fields(self, names: tuple[str, ...] | None) -> tuple[FieldSpec, ...]:
@@ -329,7 +335,7 @@ class QueryDataset(torch.utils.data.Dataset[SparseSample]):
         shape = self.store.shape(trajectory)
         return _as_tensor(normalised.reshape(*values.shape[:2], *shape), _DTYPES[self.dtype])
 
-    def _apply(self, values: np.ndarray[Any, Any], normaliser: Normaliser) -> np.ndarray[Any, Any]:
+    def _apply(self, values: Shaped[np.ndarray, "..."], normaliser: Normaliser) -> Shaped[np.ndarray, "..."]:
         """Normalise values whose last dimension is the channels, in the precision of the store."""
         if not self.normalize:
             return values
@@ -341,7 +347,7 @@ def _names(fields: Sequence[str] | None) -> tuple[str, ...] | None:
     return None if fields is None else tuple(fields)
 
 
-def _as_tensor(values: np.ndarray[Any, Any], dtype: torch.dtype) -> torch.Tensor:
+def _as_tensor(values: Shaped[np.ndarray, "..."], dtype: torch.dtype) -> torch.Tensor:
     """Return an array as a tensor of the given type; a view where it has that type and may be written to."""
     values = np.ascontiguousarray(values)
     return torch.from_numpy(values if values.flags.writeable else values.copy()).to(dtype)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from jaxtyping import Int64
 
-from ups_data.collate import SparseBatch, collate
+from ups_data.collate import SparseBatch, collate_samples
 from ups_data.dataset import QueryDataset, SparseSample
 from ups_data.errors import DatasetError, StateError, suggest
 from ups_data.random import Permutation
@@ -138,7 +138,7 @@ class _Batches(torch.utils.data.Dataset[SparseBatch]):
         chosen = request.indices.tolist()
         # A rank whose whole slice is padding still needs the shapes of a sample.
         like = None if chosen else draw(0)
-        return collate([draw(index) for index in chosen], num_padding=request.num_padding, like=like)
+        return collate_samples([draw(index) for index in chosen], num_padding=request.num_padding, like=like)
 
 
 class QueryLoader:
@@ -208,12 +208,10 @@ class QueryLoader:
         own = self.state_dict()
         if set(state) != set(own):
             raise StateError(f"a loader state has the keys {sorted(own)}, this one has {sorted(state)}")
-        for key in sorted(set(own) - {"epoch", "batch"}):
-            if state[key] != own[key]:
-                raise StateError(
-                    f"the state was saved with {key}={state[key]!r}, this loader has {own[key]!r}; build the loader as "
-                    f"it was built then"
-                )
+        for key in sorted(set(own) - {"epoch", "batch", "dataset"}):
+            _check_equal(key, state[key], own[key])
+        for key, value in own["dataset"].items():
+            _check_equal(key, state["dataset"].get(key), value)
         epoch, batch = state["epoch"], state["batch"]
         if not (isinstance(epoch, int) and isinstance(batch, int) and epoch >= 0 and 0 <= batch < len(self)):
             raise StateError(f"epoch={epoch!r}, batch={batch!r} is no place in epochs of {len(self)} batches")
@@ -265,6 +263,13 @@ def build_loader(
         tail=tail,
     )
     return QueryLoader(dataset, order, {"persistent_workers": num_workers > 0, **options, "num_workers": num_workers})
+
+
+def _check_equal(key: str, saved: object, own: object) -> None:
+    if saved != own:
+        raise StateError(
+            f"the state was saved with {key}={saved!r}, this loader has {own!r}; build it as it was built then"
+        )
 
 
 def _unchanged(batch: Any) -> Any:

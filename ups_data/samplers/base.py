@@ -91,6 +91,10 @@ class Sampler(ABC):
     def draw(self, layout: PageLayout, key: DrawKey) -> PageDraw | PointDraw:
         """Draw with the unbiased weights: those whose weighted sum has the mean over all points as expectation."""
 
+    def __repr__(self) -> str:
+        settings = ", ".join(f"{name}={value!r}" for name, value in sorted(vars(self).items()))
+        return f"{type(self).__name__}({settings})"
+
     @property
     def name(self) -> str:
         """Name for tables: the class without `Sampler`, lower case."""

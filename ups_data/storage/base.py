@@ -6,6 +6,7 @@ import operator
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from types import MappingProxyType
 
 import numpy as np
@@ -51,7 +52,7 @@ class Store(ABC):
         """The box that holds all points."""
         return Domain.from_axes(self.manifest.geometry.axes)
 
-    @property
+    @cached_property
     def splits(self) -> Mapping[str, Int64[np.ndarray, " trajectory"]]:
         """Trajectory numbers of each split, rising."""
         codes = self.tables.split

@@ -43,13 +43,15 @@ class ByteStore(ABC):
 
 
 class LocalByteStore(ByteStore):
-    """Files below a directory, read by position; descriptors are opened once per process and kept."""
+    """Files below a directory, read by position; descriptors are opened once and kept.
+
+    Positional reads share no file offset, so descriptors that a fork inherited may be used by both processes.
+    """
 
     def __init__(self, root: Path) -> None:
         super().__init__()
         self.root = root
         self._descriptors: OrderedDict[str, int] = OrderedDict()
-        self._process = os.getpid()
 
     def __getstate__(self) -> dict[str, object]:
         return {"root": self.root}
@@ -88,8 +90,7 @@ class LocalByteStore(ByteStore):
             os.close(self._descriptors.popitem()[1])
 
     def __del__(self) -> None:
-        if getattr(self, "_process", None) == os.getpid():
-            self.close()
+        self.close()
 
     def _read_range(self, key: str, descriptor: int, offset: int, length: int) -> bytes:
         parts, missing = [], length
@@ -110,10 +111,6 @@ class LocalByteStore(ByteStore):
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def _descriptor(self, key: str) -> int:
-        if self._process != os.getpid():
-            # Forked: the parent's descriptors are inherited and valid, but closing them is the parent's business.
-            self._descriptors = OrderedDict()
-            self._process = os.getpid()
         if key in self._descriptors:
             self._descriptors.move_to_end(key)
             return self._descriptors[key]

@@ -49,6 +49,9 @@ class ZarrStore(Store):
         self.tables = self._read_tables()
         self._arrays = {key: self._open_array(key) for key in self._array_keys()}
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (_reopen, (Path(self.location).absolute(), self.manifest.fingerprint))
+
     @property
     def read_count(self) -> ReadCount:
         """Bytes and ranges that this handle has read so far."""
@@ -122,7 +125,7 @@ class ZarrStore(Store):
         rows = (first[:, None] + self._check_pages(trajectory, pages)).reshape(-1)
         values = self._arrays[VALUES].read_rows(rows)
         split = values.reshape(len(chosen), pages.size, *values.shape[1:])[:, :, list(channels)]
-        return split.transpose(0, 1, 3, 2).reshape(len(chosen), -1, len(channels))
+        return split.transpose(0, 1, 3, 2).reshape(len(chosen), pages.size * values.shape[-1], len(channels))
 
     def coordinates(self, trajectory: int) -> Float64[np.ndarray, "point dim"]:
         """Return the physical coordinates of all points (N, D), in point-id order."""
@@ -234,6 +237,14 @@ def _table_shape(metadata: dict[str, Any], name: str) -> tuple[int, ...] | None:
         return None
     sound = all(type(size) is int and size >= 0 for size in shape) and metadata.get("data_type") == TABLE_DTYPES[name]
     return tuple(shape) if sound else None
+
+
+def _reopen(root: Path, fingerprint: str) -> ZarrStore:
+    """Open the store that was pickled elsewhere, and make sure that it is still the same one."""
+    store = ZarrStore(root)
+    if store.manifest.fingerprint != fingerprint:
+        raise CorruptionError(f"{root} was replaced by another store since it was opened; open it again")
+    return store
 
 
 def _read_manifest(root: Path, source: ByteStore) -> Manifest:

@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 from ups_data.pages import cloud_order, grid_order
 
 
-@given(shape=st.lists(st.integers(1, 12), min_size=1, max_size=3).map(tuple), curve=st.sampled_from(["hilbert", "morton"]))
+@given(
+    shape=st.lists(st.integers(1, 12), min_size=1, max_size=3).map(tuple), curve=st.sampled_from(["hilbert", "morton"])
+)
 def test_grid_order_is_a_permutation_for_any_shape(shape: tuple[int, ...], curve: str) -> None:
     order = grid_order(shape, curve=curve)  # type: ignore[arg-type]
     assert np.array_equal(np.sort(order), np.arange(np.prod(shape)))

@@ -1,5 +1,7 @@
 """Every point stands on exactly one page, whatever the sizes."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -55,7 +57,7 @@ def test_strata_fall_in_importance_and_hold_whole_pages() -> None:
     edges = np.cumsum(pages) * 10
     bands = np.split(importance[ranking], edges[:-1])
     assert pages.sum() == 100
-    assert all(a.min() >= b.max() for a, b in zip(bands[:-1], bands[1:], strict=True))
+    assert all(a.min() >= b.max() for a, b in pairwise(bands))
     # The rule of Dalenius and Hodges makes the bands of sharp fields small.
     assert pages[0] < pages[-1]
 
@@ -111,6 +113,4 @@ def test_defaults_follow_the_size() -> None:
 )
 def test_layouts_that_cannot_be_are_refused(pages: list[int], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        PageLayout(
-            num_points=25, page_points=10, stratum_pages=np.array(pages), stratum_mass=np.full(len(pages), 0.5)
-        )
+        PageLayout(num_points=25, page_points=10, stratum_pages=np.array(pages), stratum_mass=np.full(len(pages), 0.5))

@@ -214,7 +214,7 @@ def test_what_cannot_be_drawn_is_refused(table: PageTable) -> None:
     key = DrawKey(seed=0, epoch=0, sample=0)
     with pytest.raises(SamplerError, match="2000 queries were asked of a trajectory with 1920 points"):
         UniformSampler(num_queries=2000).draw(table.layout, key)
-    with pytest.raises(SamplerError, match="16 queries are 2 pages of 8 points, fewer than the 4 strata.*at least 32"):
+    with pytest.raises(SamplerError, match=r"16 queries are 2 pages of 8 points, fewer than the 4 strata.*at least 32"):
         ImportanceSampler(num_queries=16).draw(table.layout, key)
     with pytest.raises(SamplerError, match=r"uniform_share must lie in \[0, 1\], got 2"):
         ImportanceSampler(ratio=0.1, uniform_share=2.0)

@@ -1,5 +1,7 @@
 """Schedules in both directions, at their ends and outside of them."""
 
+from itertools import pairwise
+
 import pytest
 
 from ups_data.errors import SamplerError
@@ -13,7 +15,7 @@ def test_curriculum_sampling_schedule(kind: type, start: float, end: float) -> N
     values = [schedule(step) for step in range(150)]
     assert values[:21] == [pytest.approx(start)] * 21
     assert values[120:] == [pytest.approx(end)] * 30
-    steps = [b - a for a, b in zip(values[20:120], values[21:121], strict=True)]
+    steps = [b - a for a, b in pairwise(values[20:121])]
     assert all((step > 0) == (end > start) for step in steps)
     assert schedule.bounds == (0.1, 1.0)
     assert isinstance(schedule, Schedule)

@@ -1,0 +1,203 @@
+"""Batches are the same bytes for any number of workers and start method, and after a resume from every position."""
+
+import gc
+import json
+import multiprocessing
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import ups_data
+from ups_data.errors import CorruptionError, DatasetError, StateError
+from ups_data.loader import BatchOrder
+
+WINDOW = ups_data.Window(inputs=1, targets=1)
+
+
+def make_dataset(store: ups_data.Store, **changes: object) -> ups_data.QueryDataset:
+    sampler = ups_data.ImportanceSampler(ratio=ups_data.Linear(start=0.5, end=0.1, steps=12))
+    return ups_data.QueryDataset(store, **{"sampler": sampler, "window": WINDOW, "seed": 3, **changes})  # type: ignore[arg-type]
+
+
+def content(batches: Iterable[ups_data.SparseBatch]) -> list[bytes]:
+    return [batch.buffer.numpy().tobytes() for batch in batches]
+
+
+@pytest.fixture(scope="module")
+def expected(grid_store: ups_data.Store) -> list[list[bytes]]:
+    loader = ups_data.build_loader(make_dataset(grid_store), batch_size=4)
+    return [content(loader) for _ in range(4)]
+
+
+def test_epochs_differ_and_cover_every_sample_once(grid_store: ups_data.Store) -> None:
+    loader = ups_data.build_loader(make_dataset(grid_store), batch_size=4)
+    orders = [[i for batch in loader for i in batch.sample_ids.tolist()] for _ in range(3)]
+    assert all(sorted(order) == list(range(16)) for order in orders)
+    assert len({tuple(order) for order in orders}) == 3
+    unshuffled = ups_data.build_loader(make_dataset(grid_store), batch_size=4, shuffle=False)
+    assert [i for batch in unshuffled for i in batch.sample_ids.tolist()] == list(range(16))
+
+
+@pytest.mark.parametrize("num_workers", [1, 2])
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+@pytest.mark.parametrize("persistent", [True, False])
+def test_workers_do_not_change_a_byte(
+    num_workers: int, method: str, persistent: bool, grid_store: ups_data.Store, expected: list[list[bytes]]
+) -> None:
+    grid_store.read_dense(0, [0])
+    loader = ups_data.build_loader(
+        make_dataset(grid_store),
+        batch_size=4,
+        num_workers=num_workers,
+        multiprocessing_context=method,
+        persistent_workers=persistent,
+    )
+    epochs = 3 if method == "fork" else 2
+    assert [content(loader) for _ in range(epochs)] == expected[:epochs]
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_resume_from_every_position(num_workers: int, grid_store: ups_data.Store, expected: list[list[bytes]]) -> None:
+    first = ups_data.build_loader(make_dataset(grid_store), batch_size=4)
+    states = [first.state_dict()]
+    for _ in range(2):
+        for _ in first:
+            states.append(first.state_dict())  # noqa: PERF401  # the state is taken while the batch is in use
+    flat = [batch for epoch in expected for batch in epoch]
+    assert len(states) == 2 * 4 + 1
+    for position, state in enumerate(states):
+        text = json.dumps(state)
+        assert len(text) < 4096
+        loader = ups_data.build_loader(make_dataset(grid_store), batch_size=4, num_workers=num_workers)
+        loader.load_state_dict(json.loads(text))
+        assert loader.global_step == position
+        rest = content(loader)
+        assert rest == flat[position : position + 4 - position % 4]
+        assert content(loader)[0] == flat[position + 4 - position % 4]
+
+
+def test_samples_after_a_resume_equal_the_source(grid_store: ups_data.Store) -> None:
+    before = ups_data.build_loader(make_dataset(grid_store, normalize=False), batch_size=4)
+    next(iter(before))
+    after = ups_data.build_loader(make_dataset(grid_store, normalize=False), batch_size=4, num_workers=1)
+    after.load_state_dict(before.state_dict())
+    batch = next(iter(after))
+    for row, index in enumerate(batch.sample_ids.tolist()):
+        trajectory, first = after.dataset.locate(index)
+        dense = grid_store.read_dense(trajectory, [first + 1])[0]
+        ids = batch.query_index[row][batch.query_mask[row]].numpy()
+        assert np.array_equal(batch.query_targets[row, 0, : len(ids)].numpy(), dense[:, ids].T)
+
+
+def test_an_epoch_left_early_begins_again(grid_store: ups_data.Store, expected: list[list[bytes]]) -> None:
+    loader = ups_data.build_loader(make_dataset(grid_store), batch_size=4)
+    assert content([next(iter(loader))]) == expected[0][:1]
+    assert content(loader) == expected[0]
+    assert loader.epoch == 1
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 4])
+@pytest.mark.parametrize("batch_size", [4, 12])
+def test_ranks_share_the_same_global_batches(world_size: int, batch_size: int, grid_store: ups_data.Store) -> None:
+    dataset = make_dataset(grid_store, sampler=ups_data.BalancedSampler(ratio=0.2))
+    whole = list(ups_data.build_loader(dataset, batch_size=batch_size))
+    parts = [
+        list(ups_data.build_loader(dataset, batch_size=batch_size, rank=rank, world_size=world_size))
+        for rank in range(world_size)
+    ]
+    assert len({len(part) for part in parts}) == 1
+    for number, batch in enumerate(whole):
+        ids = torch.cat([part[number].sample_ids for part in parts])
+        indices = torch.cat([part[number].query_index for part in parts])
+        real = ids >= 0
+        assert torch.equal(ids[real], batch.sample_ids)
+        assert torch.equal(indices[real], batch.query_index)
+
+
+def test_tails(grid_store: ups_data.Store) -> None:
+    dataset = make_dataset(grid_store)
+    sizes = {
+        tail: [len(b) for b in ups_data.build_loader(dataset, batch_size=6, tail=tail)] for tail in ("pad_mask", "drop")
+    }
+    assert sizes == {"pad_mask": [6, 6, 4], "drop": [6, 6]}
+    with pytest.raises(DatasetError, match="16 samples leave 4 after whole batches of 6"):
+        ups_data.build_loader(dataset, batch_size=6, tail="error")
+    ids = [b.sample_ids.tolist() for b in ups_data.build_loader(dataset, batch_size=15, rank=2, world_size=3)]
+    assert ids[1] == [-1]
+
+
+def test_order_is_cheap_at_a_billion_samples() -> None:
+    order = BatchOrder(num_samples=10**9, batch_size=64, seed=0, shuffle=True)
+    request = order.request(epoch=5, batch=10**7)
+    assert request.step == 5 * len(order) + 10**7
+    assert len(np.unique(request.indices)) == 64
+    assert request.indices.max() < 10**9
+
+
+def test_states_of_others_are_refused(grid_store: ups_data.Store, cloud_store: ups_data.Store) -> None:
+    loader = ups_data.build_loader(make_dataset(grid_store), batch_size=4)
+    state = loader.state_dict()
+    with pytest.raises(StateError, match="saved with batch_size=4, this loader has 8"):
+        ups_data.build_loader(make_dataset(grid_store), batch_size=8).load_state_dict(state)
+    with pytest.raises(StateError, match="saved with split='train', this loader has 'test'"):
+        ups_data.build_loader(make_dataset(grid_store, split="test"), batch_size=4, tail="pad_mask").load_state_dict(
+            {**state, "num_samples": 6}
+        )
+    with pytest.raises(StateError, match="epoch=0, batch=4 is no place in epochs of 4 batches"):
+        loader.load_state_dict({**state, "batch": 4})
+    with pytest.raises(StateError, match="a loader state has the keys"):
+        loader.load_state_dict({"epoch": 1})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"batch_size": 0}, "batch_size=0 is the global batch"),
+        ({"batch_size": 4, "world_size": 3, "rank": 0}, "positive multiple of world_size=3"),
+        ({"batch_size": 4, "world_size": 2, "rank": 2}, r"rank must lie in \[0, 2\), got 2"),
+        ({"batch_size": 4, "tail": "pad"}, "no tail policy 'pad'. Did you mean 'pad_mask'"),
+        ({"batch_size": 99, "tail": "drop"}, "16 samples do not fill one batch of 99"),
+        ({"batch_size": 4, "pin_memmory": True}, "no option 'pin_memmory'. Did you mean 'pin_memory'"),
+    ],
+)
+def test_wrong_arguments_are_refused(arguments: dict[str, object], message: str, grid_store: ups_data.Store) -> None:
+    with pytest.raises(DatasetError, match=message):
+        ups_data.build_loader(make_dataset(grid_store), **arguments)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_a_damaged_store_gives_an_error_and_no_batch(
+    num_workers: int, tmp_path: Path, grid_store: ups_data.Store
+) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(grid_store.location, copy)
+    shard = copy / "pages/values/c/0/0/0"
+    damaged = bytearray(shard.read_bytes())
+    damaged[:: 8 * 3 * 4] = bytes(255 - value for value in damaged[:: 8 * 3 * 4])
+    shard.write_bytes(damaged)
+    loader = ups_data.build_loader(make_dataset(ups_data.open_store(copy)), batch_size=4, num_workers=num_workers)
+    with pytest.raises(CorruptionError, match=r"pages/values/c/0/0/0 row \d+: checksum mismatch"):
+        next(iter(loader))
+
+
+def test_a_plain_dataloader_works_with_collate(grid_store: ups_data.Store) -> None:
+    loader = torch.utils.data.DataLoader(make_dataset(grid_store), batch_size=4, collate_fn=ups_data.collate_samples)
+    ids = [i for batch in loader for i in batch.sample_ids.tolist()]
+    assert ids == list(range(16))
+
+
+def test_no_worker_is_left_behind(grid_store: ups_data.Store) -> None:
+    others = set(multiprocessing.active_children())
+    loader = ups_data.build_loader(make_dataset(grid_store), batch_size=4, num_workers=2)
+    next(iter(loader))
+    workers = set(multiprocessing.active_children()) - others
+    assert len(workers) == 2
+    del loader
+    gc.collect()
+    for worker in workers:
+        worker.join(timeout=10)
+    assert not workers & set(multiprocessing.active_children())
