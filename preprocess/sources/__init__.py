@@ -35,8 +35,8 @@ _NEAREST_BY_SUFFIX = {
 
 def open_source(
     paths: Sequence[Path],
-    format: str | None = None,
-    options: Mapping[str, Any] | None = None,  # noqa: A002
+    format: str | None = None,  # noqa: A002  the name that the command line has
+    options: Mapping[str, Any] | None = None,
 ) -> Source:
     """Open a data set that one or several files hold.
 

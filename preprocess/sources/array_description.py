@@ -13,7 +13,7 @@ relative to it. An example with all of it:
     axes:                                               # in stored order, one to three
       x: {start: 0.0, stop: 1.0, periodic: true, unit: m}                 # stop is one period on, not a node
       y: {file: data.npz, key: y, extent: [0.0, 2.0]}                     # or `values: [...]`
-    times: {start: 0.0, step: 0.05, unit: s}            # or `values: [...]`, or `file:` of (time,) or (trajectory, time)
+    times: {start: 0.0, step: 0.05, unit: s}            # or `values: [...]`, or `file:` of (time,), (trajectory, time)
     parameters:
       viscosity: {value: 1e-3, unit: m2/s}              # or a number, `values: [...]`, or `file:` of (trajectory,)
     split: {train: 800, test: 200}                      # in order; or one name, or one name a trajectory
@@ -126,8 +126,10 @@ class SplitEntry(Record):
     @pydantic.model_validator(mode="before")
     @classmethod
     def _by_kind(cls, content: Any) -> Any:
-        key = {str: "name", list: "names", dict: "counts"}.get(type(content))
-        return content if key is None else {key: content}
+        for kind, key in ((str, "name"), (list, "names"), (dict, "counts")):
+            if isinstance(content, kind):
+                return {key: content}
+        return content
 
 
 class ArraysDescription(Record):
@@ -141,7 +143,7 @@ class ArraysDescription(Record):
     axes: dict[Name, AxisEntry] = pydantic.Field(min_length=1, max_length=3)
     coordinates: ArrayEntry | None = None
     times: TimesEntry | None = None
-    parameters: dict[Name, ParameterEntry] = {}
+    parameters: dict[Name, ParameterEntry] = pydantic.Field(default_factory=dict)
     split: SplitEntry | None = None
     notes: tuple[str, ...] = ()
 

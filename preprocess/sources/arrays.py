@@ -61,8 +61,9 @@ class _Field:
         self, values: Shaped[np.ndarray, "..."], trajectory: int, frames: slice, space: tuple[str, ...]
     ) -> Shaped[np.ndarray, "time component *space"]:
         """Cut frames of a trajectory out of the whole array and bring its dimensions in order."""
-        cuts = {"trajectory": trajectory, "time": frames}
-        block = values[tuple(cuts.get(dim, slice(None)) for dim in self.dims)]
+        cuts: dict[str, int | slice] = {"trajectory": trajectory, "time": frames}
+        whole: int | slice = slice(None)
+        block = values[tuple(cuts.get(dim, whole) for dim in self.dims)]
         left = [dim for dim in self.dims if dim != "trajectory"]
         wanted = [dim for dim in ("time", "component", *space) if dim in left]
         block = block.transpose([left.index(dim) for dim in wanted])
@@ -188,8 +189,8 @@ class ArraysSource(Source):
                 )
         if len(set(dims)) != len(dims) or not set(self._space) <= set(dims):
             raise ConfigError(
-                f"{self._where}: the dims of field {name!r} must name every one of {', '.join(self._space)} and nothing "
-                f"twice, got {', '.join(dims)}"
+                f"{self._where}: the dims of field {name!r} must name every one of {', '.join(self._space)}, and "
+                f"nothing twice, got {', '.join(dims)}"
             )
         return _Field(name, entry, self._find(entry), dims)
 
@@ -241,8 +242,8 @@ class ArraysSource(Source):
         shapes = ((count, num_dims), (self._sizes.get("trajectory", 1), count, num_dims))
         if cloud.shape not in shapes or cloud.dtype.kind not in "iuf":
             raise SourceError(
-                f"{cloud.where} has shape {cloud.shape} and type {cloud.dtype}; coordinates of these fields and axes are "
-                f"numbers of shape {shapes[0]} or {shapes[1]}"
+                f"{cloud.where} has shape {cloud.shape} and type {cloud.dtype}; coordinates of these fields and axes "
+                f"are numbers of shape {shapes[0]} or {shapes[1]}"
             )
         points = self._load(cloud)
         if not np.isfinite(points).all():
@@ -297,7 +298,8 @@ class ArraysSource(Source):
             rows, where = np.atleast_2d(array.load()), array.where
         if rows.shape not in {(1, num_frames), (count, num_frames)}:
             raise SourceError(
-                f"{where} has shape {rows.shape}; {num_frames} times are wanted, for all {count} trajectories or for each"
+                f"{where} has shape {rows.shape}; {num_frames} times are wanted, for all {count} "
+                f"trajectories or for each"
             )
         return [
             read_increasing(row, where=f"{where}, row {i}" if len(rows) > 1 else where) for i, row in enumerate(rows)

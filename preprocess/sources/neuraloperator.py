@@ -10,7 +10,7 @@ neuraloperator's own positional embedding. The pressure vanishes at the first no
 the last: the domain is [0, 1], not periodic, and the nodes at 1 are not stored.
 
 `burgers_lowres.pt` is periodic on x_i = i / n and has 0.06 between two frames: solving u_t + u u_x = visc u_xx from one
-frame gives the next to 2e-5 of the change after that time, and to 3e-2 after 0.058. Other Burgers files need to be told.
+frame gives the next to 2e-5 of the change after that time, and to 3e-2 after 0.058. Other files need to be told.
 
 Files are loaded with `weights_only=True`: no code in them is ever run.
 """
@@ -47,7 +47,8 @@ class NeuralOperatorSource(Source):
     summary: ClassVar[str] = "neuraloperator .pt files (darcy_train_16.pt, darcy_test_16.pt, burgers_lowres.pt)"
     keys: ClassVar[frozenset[str]]
     field_key: ClassVar[str]
-    options: ClassVar[tuple[str, ...]] = ()
+
+    _nodes: tuple[Float64[np.ndarray, " node"], ...]
 
     def __init__(self, paths: Sequence[Path], tensors: Sequence[Tensors]) -> None:
         self.paths = tuple(paths)
@@ -66,7 +67,7 @@ class NeuralOperatorSource(Source):
         if not _is_torch_archive(path):
             return False
         try:
-            return _layout_of(path, _load_tensors(path)) is not None
+            return _layout_of(_load_tensors(path)) is not None
         except SourceError:
             return False
 
@@ -83,12 +84,12 @@ class NeuralOperatorSource(Source):
             ConfigError: an option that the problem does not have.
         """
         tensors = [_load_tensors(path) for path in paths]
-        layouts = [_layout_of(path, content) for path, content in zip(paths, tensors, strict=True)]
+        layouts = [_layout_of(content) for content in tensors]
         for path, layout, content in zip(paths, layouts, tensors, strict=True):
             if layout is None:
                 raise SourceError(
-                    f"{path} holds {_summarise(content)}; Darcy files hold x (N, H, W) of bool and y of the same shape, "
-                    f"Burgers files hold input (N, X), output (N, T, X) and visc"
+                    f"{path} holds {_summarise(content)}; Darcy files hold x (N, H, W) of bool and y of the same "
+                    f"shape, Burgers files hold input (N, X), output (N, T, X) and visc"
                 )
             if layout is not layouts[0]:
                 raise SourceError(f"{paths[0].name} and {path.name} hold different problems; convert them one by one")
@@ -112,7 +113,7 @@ class NeuralOperatorSource(Source):
         block = self._read(self._tensors[path], row, slice(start, stop))
         return exact_cast(block, self.dtype, where=self.trajectories[trajectory].item)
 
-    def read_coordinates(self, trajectory: int) -> tuple[Float64[np.ndarray, "..."], ...]:
+    def read_coordinates(self, trajectory: int) -> tuple[Float64[np.ndarray, "..."], ...]:  # noqa: ARG002  one grid
         """Return the nodes of every axis; see `Source.read_coordinates`."""
         return self._nodes
 
@@ -263,7 +264,7 @@ def _load_tensors(path: Path) -> Tensors:
     return {key: tensor.numpy() for key, tensor in content.items()}
 
 
-def _layout_of(path: Path, tensors: Tensors) -> type[NeuralOperatorSource] | None:
+def _layout_of(tensors: Tensors) -> type[NeuralOperatorSource] | None:
     """Tell the problem by keys, ranks and types; None for another one."""
     shapes = {key: array.shape for key, array in tensors.items()}
     if shapes.keys() == DarcySource.keys:
