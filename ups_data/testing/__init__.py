@@ -1,0 +1,1 @@
+"""Contract suites that users can run on their own stores."""
