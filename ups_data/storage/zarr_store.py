@@ -105,7 +105,7 @@ class ZarrStore(Store):
         index = self._read_static(INDEX, trajectory, pages).reshape(-1).astype(np.int64)
         if COORDINATES in self._arrays:
             stored = self._read_static(COORDINATES, trajectory, pages)
-            return PagePoints(index=index, coordinates=stored.transpose(0, 2, 1).reshape(index.size, -1))
+            return PagePoints(index=index, coordinates=stored.transpose(0, 2, 1).reshape(index.size, stored.shape[1]))
         coordinates = coordinates_of(self.axes(trajectory), np.maximum(index, 0))
         coordinates[index < 0] = np.nan
         return PagePoints(index=index, coordinates=coordinates)
