@@ -84,15 +84,14 @@ def _scale_within(
     capacity: Int64[np.ndarray, " stratum"],
     total: int,
 ) -> Float64[np.ndarray, " stratum"]:
-    """Return clip(c * shares, floor, capacity) for the c at which it adds up to `total`, by bisection."""
-    low, high = 0.0, 1.0
-    while np.clip(high * shares, floor, capacity).sum() < total and high < 1e30:
-        high *= 2
-    for _ in range(200):
-        middle = (low + high) / 2
-        below = np.clip(middle * shares, floor, capacity).sum() < total
-        low, high = (middle, high) if below else (low, middle)
-    return np.clip(high * shares, floor, capacity)
+    """Return clip(c * shares, floor, capacity) for the c at which it adds up to `total`.
+
+    The sum is piecewise linear and rising in c: c follows from its values at the points where a bound begins to hold.
+    """
+    used = shares > 0
+    corners = np.sort(np.concatenate([floor[used] / shares[used], capacity[used] / shares[used]]))
+    sums = np.clip(corners[:, None] * shares, floor, capacity).sum(axis=1)
+    return np.clip(np.interp(total, sums, corners) * shares, floor, capacity)
 
 
 def draw_pages(

@@ -7,6 +7,7 @@ crash a process or return something that looks right.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +25,20 @@ _BLOSC_HEADER_BYTES = 16
 _ZSTD_MAX_HEADER_BYTES = 18
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 _MEND = "the store is damaged: run `ups-preprocess validate` on it, restore the file or convert again"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """A row of a shard, for messages."""
+
+    key: str
+    number: int
+
+    def __add__(self, count: int) -> Row:
+        return Row(key=self.key, number=self.number + count)
+
+    def __str__(self) -> str:
+        return f"{self.key} row {self.number}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,24 +69,43 @@ class ChunkCodec:
         payload = raw if compressor is None else bytes(compressor.encode(raw))
         return payload + google_crc32c.value(payload).to_bytes(CRC_BYTES, "little")
 
-    def decode(self, encoded: UInt8[np.ndarray, " encoded"], out: UInt8[np.ndarray, " chunk"], *, where: str) -> None:
-        """Check and decode one chunk into `out`, which has exactly `chunk_bytes` bytes.
+    def decode_run(
+        self,
+        encoded: UInt8[np.ndarray, " byte"],
+        lengths: Sequence[int],
+        out: UInt8[np.ndarray, "row chunk"],
+        *,
+        where: Row,
+    ) -> None:
+        """Check and decode neighbouring chunks, each into a row of `out`, which has exactly `chunk_bytes` bytes.
+
+        Args:
+            encoded: the chunks, one after another.
+            lengths: encoded bytes of each chunk.
+            out: decoded bytes of each chunk.
+            where: the first of them, for messages.
 
         Raises:
-            CorruptionError: naming `where`.
+            CorruptionError: naming the row.
         """
-        payload, stated = encoded[:-CRC_BYTES], int.from_bytes(encoded[-CRC_BYTES:].tobytes(), "little")
-        if encoded.size < CRC_BYTES or google_crc32c.value(payload) != stated:
-            raise CorruptionError(f"{where}: checksum mismatch; {_MEND}")
+        stop = 0
+        for number, length in enumerate(lengths):
+            start, stop = stop, stop + length
+            payload, stated = encoded[start : stop - CRC_BYTES], encoded[stop - CRC_BYTES : stop]
+            if length < CRC_BYTES or google_crc32c.value(payload) != int.from_bytes(stated.tobytes(), "little"):
+                raise CorruptionError(f"{where + number}: checksum mismatch; {_MEND}")
+            if self.name != "none":
+                self._decompress(payload, out[number], where=where + number)
+        if self.name == "none":
+            # Chunks of fixed size that passed their checksums: one copy for all.
+            out[:] = encoded.reshape(len(lengths), -1)[:, :-CRC_BYTES]
+
+    def _decompress(self, payload: UInt8[np.ndarray, " byte"], out: UInt8[np.ndarray, " chunk"], *, where: Row) -> None:
         size = self._decoded_bytes(payload)
         if size != self.chunk_bytes:
             raise CorruptionError(f"{where}: holds {size} bytes where {self.chunk_bytes} belong; {_MEND}")
-        compressor = self._compressor()
-        if compressor is None:
-            out[:] = payload
-            return
         try:
-            compressor.decode(payload, out)
+            self._compressor().decode(payload, out)
         except (RuntimeError, ValueError) as error:
             raise CorruptionError(f"{where}: cannot be decompressed ({error}); {_MEND}") from error
 
@@ -80,8 +114,6 @@ class ChunkCodec:
 
         Decoders fill a larger buffer in part without a word, so the size is read before they see it.
         """
-        if self.name == "none":
-            return payload.size
         if self.name == "zstd":
             return _zstd_content_bytes(payload[:_ZSTD_MAX_HEADER_BYTES].tobytes())
         return int.from_bytes(payload[4:8].tobytes(), "little") if payload.size >= _BLOSC_HEADER_BYTES else None

@@ -18,12 +18,12 @@ from typing import Any
 
 import google_crc32c
 import numpy as np
-from jaxtyping import Int64, Integer, Shaped, UInt64
+from jaxtyping import Integer, Shaped, UInt64
 
 from ups_data.errors import CorruptionError
 from ups_data.schema import CodecName
 from ups_data.storage.byte_store import ByteStore
-from ups_data.storage.codec import CRC_BYTES, ChunkCodec
+from ups_data.storage.codec import CRC_BYTES, ChunkCodec, Row
 
 _INDEX_ENTRY_BYTES = 16
 _MISSING = np.uint64(2**64 - 1)
@@ -141,25 +141,21 @@ class ShardedArray:
     def _read_run(self, first_row: int, out: Shaped[np.ndarray, "..."]) -> None:
         shard, first = divmod(first_row, self.spec.rows_per_shard)
         key = self.spec.shard_key(shard)
-        offsets, lengths = self._places(shard, first, len(out))
-        begin = int(offsets[0])
-        data = self._source.read_ranges(key, [(begin, int(offsets[-1] + lengths[-1]) - begin)])[0]
+        begin, lengths = self._place(shard, first, len(out))
+        data = self._source.read_ranges(key, [(begin, sum(lengths))])[0]
         encoded = np.frombuffer(data, dtype=np.uint8)
-        for number, (offset, length) in enumerate(zip((offsets - begin).tolist(), lengths.tolist(), strict=True)):
-            self._codec.decode(encoded[offset : offset + length], out[number], where=f"{key} row {first + number}")
+        self._codec.decode_run(encoded, lengths, out, where=Row(key=key, number=first))
 
-    def _places(
-        self, shard: int, first: int, count: int
-    ) -> tuple[Int64[np.ndarray, " row"], ...]:
-        """Return the offsets and the lengths of rows in their shard."""
+    def _place(self, shard: int, first: int, count: int) -> tuple[int, list[int]]:
+        """Return where neighbouring rows begin in their shard, and how long each is."""
         size = self._codec.encoded_bytes
         if size is not None:
-            return np.arange(first, first + count, dtype=np.int64) * size, np.full(count, size, dtype=np.int64)
+            return first * size, [size] * count
         places = self._shard_index(shard)[first : first + count]
         offsets, lengths = places[:, 0], places[:, 1]
         if (offsets == _MISSING).any() or (offsets[1:] != offsets[:-1] + lengths[:-1]).any():
             raise CorruptionError(f"{self.spec.shard_key(shard)}: the index does not list its rows one after another")
-        return offsets.astype(np.int64), lengths.astype(np.int64)
+        return int(offsets[0]), lengths.tolist()
 
     def _shard_index(self, shard: int) -> UInt64[np.ndarray, "row 2"]:
         if shard not in self._indices:
