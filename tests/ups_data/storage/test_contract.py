@@ -49,29 +49,33 @@ def test_forked_and_spawned_processes_read_the_same(tmp_path, codec):
     check_processes(make_store(plane(), tmp_path / "store", codec=codec))
 
 
-@pytest.mark.parametrize(
-    "layout",
-    [
+@pytest.fixture(
+    scope="module",
+    params=[
         {"page_points": 1, "num_strata": 64},
         {"page_points": 7, "num_strata": 5, "block_points": 3},
         {"page_points": 512, "num_strata": 8},
         {"page_points": 408, "num_strata": 2},
         {"page_points": 4096, "num_strata": 64, "block_points": 2**20},
     ],
-    ids=str,
-    scope="class",
+    ids=lambda layout: "-".join(map(str, layout.values())),
 )
+def layout_and_store(request, tmp_path_factory):
+    source = GEOMETRIES["steady" if request.param["page_points"] == 1 else "plane"]("float32")
+    return request.param, make_store(source, tmp_path_factory.mktemp("layouts") / "s", **request.param)
+
+
 class TestUnusualLayouts(StoreContract):
-    @pytest.fixture(scope="class")
-    def store(self, layout, tmp_path_factory):
-        tmp_path = tmp_path_factory.mktemp("layouts")
-        return make_store(GEOMETRIES["steady" if layout["page_points"] < 8 else "plane"](), tmp_path / "s", **layout)
+    @pytest.fixture
+    def store(self, layout_and_store):
+        return layout_and_store[1]
 
     @pytest.fixture
     def truth(self):
         return None
 
-    def test_the_layout_is_the_one_asked_for(self, store, layout):
+    def test_the_layout_is_the_one_asked_for(self, layout_and_store):
+        layout, store = layout_and_store
         assert {key: getattr(store.manifest.layout, key) for key in layout} == layout
         assert store.layout(0).stratum_pages.shape == (layout["num_strata"],)
 
