@@ -13,11 +13,14 @@ from typing import Any
 from preprocess.sources.arrays import ArraysSource
 from preprocess.sources.base import Source, TrajectoryInfo
 from preprocess.sources.neuraloperator import NeuralOperatorSource
+from preprocess.sources.pdebench import PDEBenchSource
 from ups_data.errors import SourceError, UnknownFormatError, suggest
 
 __all__ = ["SOURCES", "Source", "TrajectoryInfo", "open_source"]
 
-SOURCES: Mapping[str, type[Source]] = {source.format: source for source in (ArraysSource, NeuralOperatorSource)}
+SOURCES: Mapping[str, type[Source]] = {
+    source.format: source for source in (ArraysSource, NeuralOperatorSource, PDEBenchSource)
+}
 """Every format by name."""
 
 _HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"

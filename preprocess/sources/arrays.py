@@ -25,6 +25,7 @@ from preprocess.sources.array_description import (
 from preprocess.sources.array_files import NPY_MAGIC, ZIP_MAGIC, StoredArray, find_array, list_arrays
 from preprocess.sources.axes import as_float, grid_axis, read_increasing
 from preprocess.sources.base import Source, TrajectoryInfo
+from preprocess.sources.dimensions import arrange
 from preprocess.sources.exact import exact_cast, stored_dtype
 from preprocess.sources.yaml_records import parse_record, parse_yaml
 from ups_data.errors import ConfigError, SourceError, suggest
@@ -64,14 +65,8 @@ class _Field:
         cuts: dict[str, int | slice] = {"trajectory": trajectory, "time": frames}
         whole: int | slice = slice(None)
         block = values[tuple(cuts.get(dim, whole) for dim in self.dims)]
-        left = [dim for dim in self.dims if dim != "trajectory"]
-        wanted = [dim for dim in ("time", "component", *space) if dim in left]
-        block = block.transpose([left.index(dim) for dim in wanted])
-        if "component" not in left:
-            block = np.expand_dims(block, 1 if "time" in left else 0)
-        if "time" not in left:
-            block = np.broadcast_to(block, (frames.stop - frames.start, *block.shape))
-        return block
+        left = tuple(dim for dim in self.dims if dim != "trajectory")
+        return arrange(block, left, space=space, num_frames=frames.stop - frames.start)
 
 
 class ArraysSource(Source):
