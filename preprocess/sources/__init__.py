@@ -5,13 +5,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from preprocess.sources.arrays import ArraysSource
 from preprocess.sources.base import Source, TrajectoryInfo
+from preprocess.sources.hdf5_files import has_hdf5_magic, open_hdf5
 from preprocess.sources.neuraloperator import NeuralOperatorSource
 from preprocess.sources.pdebench import PDEBenchSource
 from ups_data.errors import SourceError, UnknownFormatError, suggest
@@ -23,7 +23,6 @@ SOURCES: Mapping[str, type[Source]] = {
 }
 """Every format by name."""
 
-_HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 _NEAREST_BY_SUFFIX = {
     ".h5": "pdebench",
     ".hdf5": "pdebench",
@@ -49,8 +48,8 @@ def open_source(
         options: what the format needs to be told beyond its files; see its module.
 
     Raises:
-        UnknownFormatError: no format of that name, or none or several that recognise the files.
-        SourceError: a path that is no file, or a file that is not what its format says.
+        UnknownFormatError: a path that is no file, no format of that name, or none or several that recognise the files.
+        SourceError: a file that is damaged or not what its format says.
         ConfigError: an option that the format does not have.
     """
     files = tuple(Path(path) for path in paths)
@@ -61,12 +60,12 @@ def open_source(
 
 def _check_files(paths: tuple[Path, ...]) -> None:
     if not paths:
-        raise SourceError("no source was given; name one or several files")
+        raise UnknownFormatError("no source was given; name one or several files")
     for path in paths:
         if path.is_dir():
-            raise SourceError(f"{path} is a directory; name the files in it, for example {path}/*")
+            raise UnknownFormatError(f"{path} is a directory; name the files in it, for example {path}/*")
         if not path.exists():
-            raise SourceError(f"{path} is not there{_nearest_sibling(path)}")
+            raise UnknownFormatError(f"{path} is not there{_nearest_sibling(path)}")
         if path.stat().st_size == 0:
             raise SourceError(f"{path} is empty")
     if len(set(paths)) != len(paths):
@@ -100,10 +99,9 @@ def _recognise(paths: tuple[Path, ...]) -> type[Source]:
 
 
 def _explain_unknown(path: Path) -> str:
-    with path.open("rb") as file:
-        head = file.read(len(_HDF5_MAGIC))
-    if head == _HDF5_MAGIC and importlib.util.find_spec("h5py") is None:
-        return f'{path} is an HDF5 file, and h5py, which reads it, is not installed: pip install "ups-data[hdf5]"'
+    if has_hdf5_magic(path):
+        # Raises where h5py is missing or the file is damaged, which is then the reason why nothing recognised it.
+        open_hdf5(path).close()
     supported = "; ".join(f"{name}: {source.summary}" for name, source in SOURCES.items())
     nearest = _NEAREST_BY_SUFFIX.get(path.suffix.lower())
     hint = f" Its name looks like {nearest!r}: --format {nearest} tells what is missing." if nearest else ""

@@ -136,7 +136,7 @@ class ArraysSource(Source):
         parts = []
         for field in self._fields:
             block = field.read(self._load(field.array), trajectory, slice(start, stop), self._space)
-            parts.append(exact_cast(block, self.dtype, where=f"{field.array.where}, {item}"))
+            parts.append(exact_cast(block, self.dtype, where=f"{field.array.where} of {item}"))
         return np.concatenate(parts, axis=1)
 
     def read_coordinates(self, trajectory: int) -> tuple[Float64[np.ndarray, "..."], ...]:
@@ -265,7 +265,7 @@ class ArraysSource(Source):
         shape = tuple(self._sizes[dim] for dim in self._space)
         return tuple(
             TrajectoryInfo(
-                item=f"trajectory {i}",
+                item=f"{self._where}: trajectory {i}",
                 shape=shape,
                 times=times[i] if len(times) > 1 else times[0],
                 parameters={name: values[i] for name, values in parameters.items()},

@@ -1,0 +1,1 @@
+"""From source files to finished stores: sources, plan, conversion, checks, command line."""

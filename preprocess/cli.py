@@ -1,0 +1,386 @@
+"""The command line `ups-preprocess`: verbs, thin.
+
+Exit status: 0 done and well; 1 the data or the store are bad (a damaged file, a value that is not finite, a check that
+failed); 2 the request cannot be carried out as typed (an unknown option or name, a path that is not there, a format
+that is not known, a destination that is taken); 130 interrupted.
+
+Standard output carries what was asked for: with `--json` one JSON object, else text for people. Progress, messages and
+errors go to standard error.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import time
+import traceback
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import pydantic
+import rich.console
+import rich.progress
+import typer
+
+from preprocess.convert import Progress, convert
+from preprocess.inspect import format_bytes, inspect_store
+from preprocess.settings import ConvertSettings
+from preprocess.sources import SOURCES, open_source
+from preprocess.sources.generated import RECIPES, GenerateSettings, generate
+from preprocess.sources.yaml_records import parse_record, parse_yaml
+from ups_data.errors import (
+    ConfigError,
+    DatasetError,
+    SamplerError,
+    SchemaError,
+    StoreExistsError,
+    StoreNotFoundError,
+    UnknownFormatError,
+    UpsDataError,
+)
+from ups_data.importance import check_metrics
+from ups_data.schema import CodecName, Manifest
+from ups_data.storage import open_store
+
+OK, PROBLEM, MISUSE, INTERRUPTED = 0, 1, 2, 130
+_MISUSES = (ConfigError, UnknownFormatError, StoreExistsError, StoreNotFoundError, SamplerError, DatasetError)
+_PLAIN_LINE_SECONDS = 5.0
+
+app = typer.Typer(
+    name="ups-preprocess",
+    help="Convert data sets of PDE solutions to stores of sparse queries; inspect, check and prove them.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+_Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
+_Debug = Annotated[bool, typer.Option("--debug", help="Show where an error came from.")]
+_Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what lies at the destination.")]
+_StorePath = Annotated[Path, typer.Argument(metavar="STORE", help="A finished store.")]
+
+
+class ConvertConfig(ConvertSettings):
+    """What a configuration file of `convert` may hold: the settings, and how the source is read.
+
+    Attributes:
+        format: name of the source's format; recognised by content if None.
+        options: what the format needs to be told.
+    """
+
+    format: str | None = None
+    options: dict[str, Any] = pydantic.Field(default_factory=dict)
+
+
+def main() -> None:
+    """Run the command line."""
+    app()
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"ups-preprocess {importlib.metadata.version('ups-data')}")
+        raise typer.Exit(OK)
+
+
+@app.callback()
+def _whole(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Take the options that belong to no verb."""
+
+
+@app.command("convert", epilog="Example: ups-preprocess convert darcy_train_16.pt darcy_test_16.pt data/darcy")
+def convert_verb(  # noqa: PLR0913  one argument an option
+    sources: Annotated[list[Path], typer.Argument(metavar="SOURCE", help="Files of one data set.")],
+    dest: Annotated[Path, typer.Argument(metavar="DEST", help="The store to make.")],
+    *,
+    format: Annotated[  # noqa: A002  the name of the option
+        str | None,
+        typer.Option("--format", help=f"One of {', '.join(SOURCES)}; recognised by content otherwise."),
+    ] = None,
+    config: Annotated[Path | None, typer.Option("--config", help="YAML file of settings.")] = None,
+    name: Annotated[str | None, typer.Option("--name", help="Name of the store; the destination's otherwise.")] = None,
+    importance: Annotated[
+        str | None, typer.Option("--importance", help="Metrics and weights: gradient=1,temporal_change=1.")
+    ] = None,
+    strata: Annotated[int | None, typer.Option("--strata", help="Bands of importance.")] = None,
+    page_points: Annotated[int | None, typer.Option("--page-points", help="Points of a page.")] = None,
+    codec: Annotated[CodecName | None, typer.Option("--codec", help="Compressor.")] = None,
+    split: Annotated[
+        str | None,
+        typer.Option("--split", help="Shares where the source has no splits: train=0.8,valid=0.1,test=0.1."),
+    ] = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="Of the split and of the dealing of pages.")] = None,
+    option: Annotated[
+        list[str] | None, typer.Option("--option", help="KEY=VALUE for the source's format; may be repeated.")
+    ] = None,
+    overwrite: _Overwrite = False,
+    as_json: _Json = False,
+    debug: _Debug = False,
+) -> None:
+    """Convert a data set to a store."""
+    with _errors_reported(as_json=as_json, debug=debug):
+        typed = {
+            "format": format,
+            "name": name,
+            "num_strata": strata,
+            "page_points": page_points,
+            "codec": codec,
+            "seed": seed,
+            "splits": None if split is None else _parse_numbers(split, "--split"),
+            "importance": None if importance is None else {"metrics": _parse_numbers(importance, "--importance")},
+            "options": _parse_options(option or []) or None,
+        }
+        settings = _read_config(config, {key: value for key, value in typed.items() if value is not None})
+        started = time.monotonic()
+        source = open_source(sources, settings.format, settings.options)
+        chosen = ConvertSettings(**settings.model_dump(exclude={"format", "options"}))
+        with _progress_shown() as progress:
+            manifest = convert(source, dest, chosen, overwrite=overwrite, progress=progress)
+        _report_conversion(manifest, dest, time.monotonic() - started, as_json=as_json)
+
+
+@app.command("inspect", epilog="Example: ups-preprocess inspect data/darcy")
+def inspect_verb(store: _StorePath, *, as_json: _Json = False, debug: _Debug = False) -> None:
+    """Show what a store holds: fields, units, axes, splits, statistics, layout, sizes."""
+    with _errors_reported(as_json=as_json, debug=debug):
+        summary = inspect_store(open_store(str(store)))
+        if as_json:
+            _print_json({"ok": True, **summary.to_dict()})
+        else:
+            rich.console.Console().print(summary.to_tables())
+
+
+@app.command("validate", epilog="Example: ups-preprocess validate data/darcy")
+def validate_verb(store: _StorePath, *, as_json: _Json = False, debug: _Debug = False) -> None:
+    """Check every byte of a store against what its writer committed, and what it says against itself."""
+    from preprocess.validate import validate
+
+    with _errors_reported(as_json=as_json, debug=debug):
+        with _progress_shown() as progress:
+            report = validate(store, progress=progress)
+        if as_json:
+            _print_json(report.to_dict())
+        else:
+            for problem in report.problems:
+                typer.echo(f"problem: {problem}")
+            typer.echo(f"{store} is intact" if report.ok else f"{store}: {len(report.problems)} problems")
+        raise typer.Exit(OK if report.ok else PROBLEM)
+
+
+@app.command("prove", epilog="Example: ups-preprocess prove data/darcy --sampler importance --ratio 0.25 --draws 4000")
+def prove_verb(
+    store: _StorePath,
+    *,
+    split: Annotated[str | None, typer.Option("--split", help="The split that is drawn from.")] = None,
+    sampler: Annotated[
+        list[str] | None, typer.Option("--sampler", help="Name of a sampler; may be repeated; all otherwise.")
+    ] = None,
+    ratio: Annotated[float, typer.Option("--ratio", help="Drawn points / points of the trajectory.")] = 0.05,
+    draws: Annotated[int, typer.Option("--draws", help="Draws of each sampler.", min=2)] = 2000,
+    seed: Annotated[int, typer.Option("--seed", help="Of the draws.", min=0)] = 0,
+    as_json: _Json = False,
+    debug: _Debug = False,
+) -> None:
+    """Measure on a store's own fields that draws are unbiased, and what they are worth beside uniform ones."""
+    from preprocess.prove import prove
+
+    with _errors_reported(as_json=as_json, debug=debug):
+        with _progress_shown() as progress:
+            report = prove(
+                open_store(str(store)),
+                samplers=sampler or None,
+                ratio=ratio,
+                draws=draws,
+                split=split,
+                seed=seed,
+                progress=progress,
+            )
+        if as_json:
+            _print_json(report.to_dict())
+        else:
+            rich.console.Console().print(report.to_tables())
+        raise typer.Exit(OK if report.ok else PROBLEM)
+
+
+_RECIPE_HELP = "; ".join(f"{name}: {recipe.summary}" for name, recipe in RECIPES.items())
+
+
+@app.command("generate", epilog="Example: ups-preprocess generate burgers data/raw --trajectories 8 --resolution 128")
+def generate_verb(  # noqa: PLR0913  one argument an option
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help=_RECIPE_HELP)],
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where the arrays and their description go.")],
+    *,
+    trajectories: Annotated[int | None, typer.Option("--trajectories", help="Simulations to make.")] = None,
+    frames: Annotated[int | None, typer.Option("--frames", help="Frames of each.")] = None,
+    resolution: Annotated[int | None, typer.Option("--resolution", help="Nodes per axis.")] = None,
+    viscosity: Annotated[float | None, typer.Option("--viscosity", help="Diffusion coefficient.")] = None,
+    seed: Annotated[int, typer.Option("--seed", help="Of the initial conditions.")] = 0,
+    name: Annotated[str | None, typer.Option("--name", help="Of data set and files; the recipe's otherwise.")] = None,
+    overwrite: _Overwrite = False,
+    as_json: _Json = False,
+    debug: _Debug = False,
+) -> None:
+    """Solve an equation and write described arrays, which `convert` takes."""
+    with _errors_reported(as_json=as_json, debug=debug):
+        content = {
+            "num_trajectories": trajectories,
+            "num_frames": frames,
+            "resolution": resolution,
+            "viscosity": viscosity,
+            "seed": seed,
+            "name": name,
+        }
+        settings = parse_record(GenerateSettings, content, where="the command line")
+        with _progress_shown() as progress:
+            path = generate(recipe, folder, settings, overwrite=overwrite, progress=progress)
+        size = path.with_suffix(".npy").stat().st_size
+        if as_json:
+            _print_json({"ok": True, "recipe": recipe, "description": str(path), "size_bytes": size})
+        else:
+            typer.echo(f"{path} describes {format_bytes(size)} of fields; next: ups-preprocess convert {path} DEST")
+
+
+@contextmanager
+def _errors_reported(*, as_json: bool, debug: bool) -> Iterator[None]:
+    """Turn errors into one message on standard error and an exit status."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        typer.echo("interrupted; nothing unfinished was left at the destination", err=True)
+        raise typer.Exit(INTERRUPTED) from error
+    except (UpsDataError, OSError, MemoryError) as error:
+        if debug:
+            traceback.print_exc()
+        message = str(error) or type(error).__name__
+        typer.echo(f"error: {message}", err=True)
+        if as_json:
+            _print_json({"ok": False, "error": {"type": type(error).__name__, "message": message}})
+        raise typer.Exit(MISUSE if isinstance(error, _MISUSES) else PROBLEM) from error
+
+
+@contextmanager
+def _progress_shown() -> Iterator[Progress]:
+    """Show progress on standard error: a bar with the time left on a terminal, plain lines now and then elsewhere."""
+    console = rich.console.Console(stderr=True)
+    if not console.is_terminal:
+        yield _PlainProgress()
+        return
+    columns = (
+        rich.progress.TextColumn("{task.description}"),
+        rich.progress.BarColumn(),
+        rich.progress.MofNCompleteColumn(),
+        rich.progress.TimeElapsedColumn(),
+        rich.progress.TextColumn("left"),
+        rich.progress.TimeRemainingColumn(),
+    )
+    with rich.progress.Progress(*columns, console=console) as bar:
+        tasks: dict[str, rich.progress.TaskID] = {}
+
+        def show(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = bar.add_task(what)
+            bar.update(tasks[what], completed=done, total=total)
+
+        yield show
+
+
+class _PlainProgress:
+    """Prints a line at the end of a task, and every few seconds before it."""
+
+    def __init__(self) -> None:
+        self._last = time.monotonic()
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        now = time.monotonic()
+        if done == total or now - self._last >= _PLAIN_LINE_SECONDS:
+            typer.echo(f"{what}: {done} of {total}", err=True)
+            self._last = now
+
+
+def _read_config(path: Path | None, typed: Mapping[str, Any]) -> ConvertConfig:
+    """Read the configuration file and put what was typed above it."""
+    content: dict[str, Any] = {}
+    where = "the command line"
+    if path is not None:
+        where = f"{path.name} with the command line"
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"the configuration file {path} cannot be read: {error}") from error
+        parsed = parse_yaml(text, where=path.name)
+        # Checked alone first, so that a message about it names it and not the command line.
+        parse_record(ConvertConfig, parsed, where=path.name)
+        content = dict(parsed)
+    for key, value in typed.items():
+        # A metric typed changes the metrics alone, not the exponent that the file states.
+        content[key] = {**content.get(key, {}), **value} if key in {"importance", "options"} else value
+    settings = parse_record(ConvertConfig, content, where=where)
+    try:
+        check_metrics(settings.importance)
+    except SchemaError as error:
+        raise ConfigError(str(error)) from error
+    return settings
+
+
+def _parse_options(pairs: list[str]) -> dict[str, Any]:
+    """Read `KEY=VALUE` options, values as YAML reads them: `true`, `0.01`, `xy`."""
+    options = {}
+    for pair in pairs:
+        key, found, value = pair.partition("=")
+        if not found or not key:
+            raise ConfigError(f"--option must be KEY=VALUE, got {pair!r}")
+        options[key] = parse_yaml(value, where=f"--option {key}")
+    return options
+
+
+def _parse_numbers(text: str, option: str) -> dict[str, float]:
+    """Read `a=1,b=0.5`."""
+    numbers: dict[str, float] = {}
+    for part in text.split(","):
+        key, _, value = part.partition("=")
+        try:
+            number = float(value)
+        except ValueError as error:
+            raise ConfigError(f"{option} must be NAME=NUMBER,NAME=NUMBER,..., got {text!r}") from error
+        if not key.strip() or key.strip() in numbers:
+            raise ConfigError(f"{option} must name every entry once, got {text!r}")
+        numbers[key.strip()] = number
+    return numbers
+
+
+def _report_conversion(manifest: Manifest, dest: Path, seconds: float, *, as_json: bool) -> None:
+    size = sum(entry.size_bytes for entry in manifest.files)
+    if as_json:
+        _print_json(
+            {
+                "ok": True,
+                "store": str(dest),
+                "name": manifest.name,
+                "fingerprint": manifest.fingerprint,
+                "num_trajectories": manifest.num_trajectories,
+                "num_frames": manifest.num_frames,
+                "splits": manifest.splits,
+                "channels": list(manifest.channel_names),
+                "size_bytes": size,
+                "seconds": round(seconds, 3),
+            }
+        )
+        return
+    splits = ", ".join(f"{split} {count}" for split, count in manifest.splits.items())
+    typer.echo(
+        f"{dest}: {manifest.num_trajectories} trajectories ({splits}), {manifest.num_frames} frames, "
+        f"{format_bytes(size)}, {seconds:.1f} s"
+    )
+    for note in manifest.source.notes:
+        typer.echo(f"note: {note}", err=True)
+
+
+def _print_json(content: Mapping[str, Any]) -> None:
+    typer.echo(json.dumps(content, allow_nan=False))
