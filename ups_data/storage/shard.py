@@ -20,7 +20,7 @@ import google_crc32c
 import numpy as np
 from jaxtyping import Integer, Shaped, UInt64
 
-from ups_data.errors import CorruptionError
+from ups_data.errors import CorruptionError, StoreNotFoundError
 from ups_data.schema import CodecName
 from ups_data.storage.byte_store import ByteStore
 from ups_data.storage.codec import CRC_BYTES, ChunkCodec, Row
@@ -174,7 +174,10 @@ class ShardedArray:
         """
         key = self.spec.shard_key(shard)
         length = self.spec.rows_per_shard * _INDEX_ENTRY_BYTES
-        end = self._source.size(key) - CRC_BYTES - length
+        try:
+            end = self._source.size(key) - CRC_BYTES - length
+        except StoreNotFoundError as error:
+            raise CorruptionError(f"{error}: restore it or convert again") from error
         if end < 0:
             raise CorruptionError(f"{key} is too short to hold its index: restore it or convert again")
         data = self._source.read_ranges(key, [(end, length + CRC_BYTES)])[0]

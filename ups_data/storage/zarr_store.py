@@ -11,7 +11,7 @@ from typing import Any
 
 import google_crc32c
 import numpy as np
-from jaxtyping import Float, Float64, Integer, Shaped
+from jaxtyping import Float, Float64, Int64, Integer, Shaped
 
 from ups_data.coordinates import coordinates_of, grid_coordinates
 from ups_data.errors import CorruptionError, StoreNotFoundError
@@ -19,7 +19,7 @@ from ups_data.schema import MANIFEST_NAME, MAX_MANIFEST_BYTES, FileEntry, Manife
 from ups_data.storage.base import PagePoints, Store
 from ups_data.storage.byte_store import ByteStore, LocalByteStore, ReadCount
 from ups_data.storage.codec import CRC_BYTES
-from ups_data.storage.shard import ShardedArray, spec_from_metadata
+from ups_data.storage.shard import ArraySpec, ShardedArray, spec_from_metadata
 from ups_data.storage.tables import TABLE_DTYPES, TrajectoryTables, table_rank
 
 TABLE_GROUP = "trajectories"
@@ -94,7 +94,7 @@ class ZarrStore(Store):
         self, trajectory: int, frames: Sequence[int], channels: tuple[int, ...]
     ) -> Float[np.ndarray, "time channel point"]:
         pages = np.arange(self.layout(trajectory).num_pages)
-        index = self._read_static(INDEX, trajectory, pages).reshape(-1)
+        index = self._read_index(trajectory, pages)
         values = self.read_page_values(trajectory, frames, pages, channels)
         dense = np.empty((len(frames), self.num_points(trajectory), len(channels)), dtype=values.dtype)
         dense[:, index[index >= 0]] = values[:, index >= 0]
@@ -102,7 +102,7 @@ class ZarrStore(Store):
 
     def read_page_points(self, trajectory: int, pages: Integer[np.ndarray, " page"]) -> PagePoints:
         """Read which points stand on the given pages, and where they lie."""
-        index = self._read_static(INDEX, trajectory, pages).reshape(-1).astype(np.int64)
+        index = self._read_index(trajectory, pages)
         if COORDINATES in self._arrays:
             stored = self._read_static(COORDINATES, trajectory, pages)
             return PagePoints(index=index, coordinates=stored.transpose(0, 2, 1).reshape(index.size, stored.shape[1]))
@@ -139,7 +139,7 @@ class ZarrStore(Store):
     def importance(self, trajectory: int) -> Float[np.ndarray, " point"]:
         """Return the importance map of a trajectory, in point-id order."""
         pages = np.arange(self.layout(trajectory).num_pages)
-        index = self._read_static(INDEX, trajectory, pages).reshape(-1)
+        index = self._read_index(trajectory, pages)
         values = self._read_static(IMPORTANCE, trajectory, pages).reshape(-1)
         importance = np.empty(self.num_points(trajectory), dtype=values.dtype)
         importance[index[index >= 0]] = values[index >= 0]
@@ -148,6 +148,16 @@ class ZarrStore(Store):
     def _read_static(self, key: str, trajectory: int, pages: Integer[np.ndarray, " page"]) -> Shaped[np.ndarray, "..."]:
         rows = self.tables.page_offsets[trajectory] + self._check_pages(trajectory, pages)
         return self._arrays[key].read_rows(rows)
+
+    def _read_index(self, trajectory: int, pages: Integer[np.ndarray, " page"]) -> Int64[np.ndarray, " query"]:
+        index = self._read_static(INDEX, trajectory, pages).reshape(-1).astype(np.int64)
+        count = self.num_points(trajectory)
+        if index.size and not (index.min() >= -1 and index.max() < count):
+            raise CorruptionError(
+                f"{self.location}/{INDEX} names points {index.min()} to {index.max()} of trajectory {trajectory}, "
+                f"which has {count}; convert again"
+            )
+        return index
 
     def _check_pages(self, trajectory: int, pages: Integer[np.ndarray, " page"]) -> Integer[np.ndarray, " page"]:
         count = int(self.tables.num_pages[self._check(trajectory)])
@@ -188,6 +198,7 @@ class ZarrStore(Store):
         spec = spec_from_metadata(key, self._read_metadata(key))
         rows = {VALUES: self.tables.value_offsets[-1], FIELDS: self.tables.frame_offsets[-1]}
         expected = int(rows.get(key, self.tables.page_offsets[-1]))
+        self._check_spec(spec)
         listed = all(spec.shard_key(shard) in self._entries for shard in range(spec.num_shards))
         if spec.shape[0] != expected or not listed:
             raise CorruptionError(
@@ -195,6 +206,26 @@ class ZarrStore(Store):
                 f"that the manifest does not list; convert again"
             )
         return ShardedArray(spec, self._bytes)
+
+    def _check_spec(self, spec: ArraySpec) -> None:
+        """Refuse an array of another dtype, chunk or codec than the manifest asks for."""
+        manifest = self.manifest
+        points, channels = manifest.layout.page_points, len(manifest.channel_names)
+        wanted: dict[str, tuple[str, tuple[int, ...]]] = {
+            VALUES: (manifest.dtype, (1, channels, points)),
+            INDEX: ("int32", (1, points)),
+            IMPORTANCE: ("float32", (1, points)),
+            COORDINATES: ("float64", (1, manifest.geometry.dims, points)),
+            FIELDS: (manifest.dtype, (1, 1, *(manifest.geometry.shape or ()))),
+        }
+        entries = (spec.shape[0], channels if spec.key == FIELDS else 1)
+        found = (spec.dtype, spec.chunk_shape, spec.codec, spec.num_rows)
+        if found != (*wanted[spec.key], manifest.codec, math.prod(entries)) or spec.rows_per_shard > spec.num_rows:
+            raise CorruptionError(
+                f"{self.location}/{spec.key}/zarr.json has dtype {spec.dtype}, chunks {spec.chunk_shape}, codec "
+                f"{spec.codec} and shards of {spec.rows_per_shard} of {spec.num_rows} rows, which is not what the "
+                f"manifest asks for; convert again"
+            )
 
     def _read_tables(self) -> TrajectoryTables:
         tables = TrajectoryTables(**{name: self._read_table(name) for name in TrajectoryTables.names()})
