@@ -29,7 +29,6 @@ from preprocess.inspect import format_bytes, inspect_store
 from preprocess.settings import ConvertSettings
 from preprocess.sources import SOURCES, open_source
 from preprocess.sources.generated import RECIPES, GenerateSettings, generate
-from preprocess.sources.yaml_records import parse_record, parse_yaml
 from ups_data.errors import (
     ConfigError,
     DatasetError,
@@ -43,6 +42,7 @@ from ups_data.errors import (
 from ups_data.importance import check_metrics
 from ups_data.schema import CodecName, Manifest
 from ups_data.storage import open_store
+from ups_data.yaml_records import parse_record, parse_yaml
 
 OK, PROBLEM, MISUSE, INTERRUPTED = 0, 1, 2, 130
 _MISUSES = (ConfigError, UnknownFormatError, StoreExistsError, StoreNotFoundError, SamplerError, DatasetError)

@@ -27,9 +27,9 @@ from preprocess.sources.axes import as_float, grid_axis, read_increasing
 from preprocess.sources.base import Source, TrajectoryInfo
 from preprocess.sources.dimensions import arrange
 from preprocess.sources.exact import exact_cast, stored_dtype
-from preprocess.sources.yaml_records import parse_record, parse_yaml
 from ups_data.errors import ConfigError, SourceError, suggest
 from ups_data.schema import AxisSpec, FieldSpec, GeometryKind
+from ups_data.yaml_records import parse_record, parse_yaml
 
 _SAMPLE_BYTES = 2**16
 

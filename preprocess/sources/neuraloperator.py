@@ -37,7 +37,7 @@ from ups_data.schema import FieldSpec, GeometryKind
 _SPLIT_IN_NAME = re.compile(r"(?:^|_)(train|valid|test)(?:_|$)")
 _LOWRES_SHAPE, _LOWRES_TIME_STEP = (1200, 17, 16), 0.06
 
-Tensors = dict[str, np.ndarray[Any, Any]]
+Tensors = dict[str, Shaped[np.ndarray, "..."]]
 
 
 class NeuralOperatorSource(Source):
@@ -98,7 +98,7 @@ class NeuralOperatorSource(Source):
         return DarcySource(paths, tensors, options)
 
     @abstractmethod
-    def _describe(self, array: np.ndarray[Any, Any]) -> None:
+    def _describe(self, array: Shaped[np.ndarray, "..."]) -> None:
         """Fill in fields, axes, notes and trajectories from the main array of the first file."""
 
     @abstractmethod
@@ -166,7 +166,7 @@ class DarcySource(NeuralOperatorSource):
         _refuse_unknown(options, (), "Darcy files")
         super().__init__(paths, tensors)
 
-    def _describe(self, array: np.ndarray[Any, Any]) -> None:
+    def _describe(self, array: Shaped[np.ndarray, "..."]) -> None:
         self.name = "darcy"
         self.fields = (FieldSpec(name="permeability"), FieldSpec(name="pressure"))
         self.notes = (
@@ -213,7 +213,7 @@ class BurgersSource(NeuralOperatorSource):
             f"{paths[0].name} does not tell the time between two frames; state it: --option time_step=0.01"
         )
 
-    def _describe(self, array: np.ndarray[Any, Any]) -> None:
+    def _describe(self, array: Shaped[np.ndarray, "..."]) -> None:
         self.name = "burgers"
         self.fields = (FieldSpec(name="velocity"),)
         self.notes = (

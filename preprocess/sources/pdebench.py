@@ -29,9 +29,9 @@ from preprocess.sources.dimensions import arrange
 from preprocess.sources.exact import exact_cast, stored_dtype
 from preprocess.sources.hdf5_files import has_hdf5_magic, open_hdf5, read_part
 from preprocess.sources.pdebench_layouts import AXES, Layout, PDEBenchOptions, find_layout
-from preprocess.sources.yaml_records import parse_record
 from ups_data.errors import SourceError, UnknownFormatError
 from ups_data.schema import AxisSpec, GeometryKind
+from ups_data.yaml_records import parse_record
 
 if TYPE_CHECKING:
     import h5py

@@ -14,9 +14,9 @@ from jaxtyping import Float64
 from preprocess.sources.axes import as_float, first_times, read_increasing
 from preprocess.sources.base import TrajectoryInfo
 from preprocess.sources.hdf5_files import get_dataset, read_part, read_text
-from preprocess.sources.yaml_records import parse_yaml
 from ups_data.errors import ConfigError, SourceError
 from ups_data.schema import FieldSpec, Record
+from ups_data.yaml_records import parse_yaml
 
 if TYPE_CHECKING:
     import h5py

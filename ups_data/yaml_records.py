@@ -44,7 +44,7 @@ class _StrictLoader(yaml.SafeLoader):
 
     yaml_implicit_resolvers = _resolvers()
 
-    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:  # the stubs deny a root's None
         """Refuse aliases: a few of them nested make gigabytes out of a kilobyte."""
         if self.check_event(yaml.events.AliasEvent):
             mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
