@@ -153,19 +153,19 @@ class StoreContract:
         frames, pages = store.num_frames(0), store.layout(0).num_pages
         channels, nothing = len(store.manifest.channel_names), np.empty(0, dtype=np.int64)
         for wrong in (-1, len(store)):
-            _expect_index_error(lambda wrong=wrong: store.read_dense(wrong, [0]))
-            _expect_index_error(lambda wrong=wrong: store.coordinates(wrong))
-            _expect_index_error(lambda wrong=wrong: store.importance(wrong))
-            _expect_index_error(lambda wrong=wrong: store.layout(wrong))
+            _expect_index_error(store.read_dense, wrong, [0])
+            _expect_index_error(store.coordinates, wrong)
+            _expect_index_error(store.importance, wrong)
+            _expect_index_error(store.layout, wrong)
         for wrong in (-1, frames):
-            _expect_index_error(lambda wrong=wrong: store.read_dense(0, [0, wrong]))
-            _expect_index_error(lambda wrong=wrong: store.read_page_values(0, [wrong], nothing, (0,)))
+            _expect_index_error(store.read_dense, 0, [0, wrong])
+            _expect_index_error(store.read_page_values, 0, [wrong], nothing, (0,))
         for wrong in (-1, channels):
-            _expect_index_error(lambda wrong=wrong: store.read_frames(0, [0], (wrong,)))
-            _expect_index_error(lambda wrong=wrong: store.read_page_values(0, [0], nothing, (wrong,)))
+            _expect_index_error(store.read_frames, 0, [0], (wrong,))
+            _expect_index_error(store.read_page_values, 0, [0], nothing, (wrong,))
         for wrong in (-1, pages):
-            _expect_index_error(lambda wrong=wrong: store.read_page_points(0, np.array([wrong])))
-            _expect_index_error(lambda wrong=wrong: store.read_page_values(0, [0], np.array([0, wrong]), (0,)))
+            _expect_index_error(store.read_page_points, 0, np.array([wrong]))
+            _expect_index_error(store.read_page_values, 0, [0], np.array([0, wrong]), (0,))
 
     def test_results_belong_to_the_caller(self, store: Store) -> None:
         """Writing into what was read changes nothing that is read later."""
@@ -227,9 +227,9 @@ def _some_pages(store: Store, number: int) -> Shaped[np.ndarray, " page"]:
     return np.concatenate([pages[1::2], pages[::2], pages[:1]])
 
 
-def _expect_index_error(call: Callable[[], object]) -> None:
+def _expect_index_error(call: Callable[..., object], *arguments: object) -> None:
     try:
-        call()
+        call(*arguments)
     except IndexError:
         return
     raise AssertionError("a number out of range was accepted")

@@ -1,0 +1,154 @@
+"""Encoder, latent operator and decoder as one model that takes a batch."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import pydantic
+import torch
+from jaxtyping import Float
+
+from ups_data.collate import SparseBatch
+from ups_data.errors import ConfigError, DatasetError
+from ups_data.models.decoder import AnyPointDecoder, DecoderConfig
+from ups_data.models.grid_encoder import GridEncoder, GridEncoderConfig
+from ups_data.models.latent_operator import LatentOperator, LatentOperatorConfig
+from ups_data.models.lattice import Lattice, interpolate
+from ups_data.models.point_encoder import PointEncoder, PointEncoderConfig
+from ups_data.models.problem import ProblemSpec
+from ups_data.schema import Record
+
+
+class OperatorConfig(Record):
+    """Size and kind of the reference operator.
+
+    Attributes:
+        width: width of a token, E.
+        grid_encoder: settings where the geometry is a grid.
+        point_encoder: settings where it is a cloud or a mesh.
+        latent_operator: settings of the step in time.
+        decoder: settings of the any-point decoder.
+        residual: predict the change from the last input frame, interpolated to the query points; for grids whose target
+            fields are input fields too. The tokens then carry only what changes.
+    """
+
+    width: Annotated[int, pydantic.Field(ge=4)] = 64
+    grid_encoder: GridEncoderConfig = GridEncoderConfig()
+    point_encoder: PointEncoderConfig = PointEncoderConfig()
+    latent_operator: LatentOperatorConfig = LatentOperatorConfig()
+    decoder: DecoderConfig = DecoderConfig()
+    residual: bool = False
+
+
+class NeuralOperator(torch.nn.Module):
+    """Full encoder, latent operator, any-point decoder: a batch in, (B, T_out, Q, C) out, normalised as the batch is.
+
+    Args:
+        config: settings.
+        problem: geometry, fields, times and parameters of the data.
+
+    Raises:
+        ConfigError: settings that do not fit the problem.
+    """
+
+    parameter_mean: torch.Tensor
+    parameter_scale: torch.Tensor
+
+    def __init__(self, config: OperatorConfig, problem: ProblemSpec) -> None:
+        super().__init__()
+        self.config, self.problem = config, problem
+        width, periodic = config.width, problem.periodic
+        heads = config.latent_operator.heads
+        if width % heads:
+            raise ConfigError(f"model.width={width} is no multiple of model.latent_operator.heads={heads}")
+        self.encoder: GridEncoder | PointEncoder
+        if problem.geometry == "grid":
+            self.encoder = GridEncoder(config.grid_encoder, problem, width=width)
+        else:
+            self.encoder = PointEncoder(config.point_encoder, problem, width=width)
+        self.latent_operator = LatentOperator(
+            config.latent_operator, width=width, num_parameters=len(problem.parameter_mean), periodic=periodic
+        )
+        channels = {field.name: field.channels for field in problem.target_fields}
+        self.decoder = AnyPointDecoder(config.decoder, channels, periodic=periodic, width=width)
+        if config.residual and problem.geometry != "grid":
+            raise ConfigError(f"model.residual needs a grid, the data are {problem.geometry}; set it to false")
+        if config.residual:
+            problem.target_channels_in_input()
+        self.register_buffer("parameter_mean", torch.tensor(problem.parameter_mean), persistent=False)
+        self.register_buffer("parameter_scale", torch.tensor(problem.parameter_scale), persistent=False)
+
+    def encode(self, batch: SparseBatch) -> Lattice:
+        """Encode the whole input of a batch to tokens (B, L, E).
+
+        Raises:
+            DatasetError: the batch holds a grid and the model was made for points, or the reverse.
+        """
+        if isinstance(self.encoder, GridEncoder):
+            if batch.input_axes is None:
+                raise DatasetError("this model encodes grids, the batch holds points")
+            return self.encoder(batch.inputs, batch.input_axes)
+        if batch.input_coords is None:
+            raise DatasetError("this model encodes points, the batch holds a grid")
+        return self.encoder(batch.inputs, batch.input_coords, batch.input_mask)
+
+    def advance(self, latent: Lattice, batch: SparseBatch, frame: int) -> Lattice:
+        """Take the tokens to target frame `frame`, from the frame before it (or from the last input)."""
+        before = batch.input_times[:, -1] if frame == 0 else batch.target_times[:, frame - 1]
+        return self.latent_operator(
+            latent,
+            time=before / self.problem.time_span,
+            step=(batch.target_times[:, frame] - before) / self.problem.time_step,
+            parameters=(batch.parameters - self.parameter_mean) / self.parameter_scale,
+        )
+
+    def rollout(self, batch: SparseBatch) -> list[Lattice]:
+        """Return the tokens at every target time."""
+        latents, latent = [], self.encode(batch)
+        for frame in range(batch.target_times.shape[1]):
+            latent = self.advance(latent, batch, frame)
+            latents.append(latent)
+        return latents
+
+    def decode(
+        self, latent: Lattice, points: Float[torch.Tensor, "batch query dim"]
+    ) -> Float[torch.Tensor, "batch query channel"]:
+        """Decode all target channels at physical points, which need not be nodes."""
+        fields = self.decoder(self.problem.unit_coordinates(points), latent)
+        return torch.cat([fields[field.name] for field in self.problem.target_fields], dim=-1)
+
+    def forward(self, batch: SparseBatch) -> Float[torch.Tensor, "batch time query channel"]:
+        """Predict the target frames of a batch at its query points."""
+        return self._answer(self.rollout(batch), batch, batch.query_coords)
+
+    @torch.no_grad()
+    def predict(
+        self, batch: SparseBatch, *, query_chunk: int = 65536
+    ) -> Float[torch.Tensor, "batch time query channel"]:
+        """Predict as `forward` does, `query_chunk` points of all samples together at a time: memory is bounded."""
+        latents = self.rollout(batch)
+        size = max(query_chunk // len(batch), 1)
+        parts = [self._answer(latents, batch, points) for points in batch.query_coords.split(size, dim=1)]
+        return torch.cat(parts, dim=2)
+
+    def last_input(
+        self, batch: SparseBatch, points: Float[torch.Tensor, "batch query dim"]
+    ) -> Float[torch.Tensor, "batch query channel"]:
+        """Return the target channels of the last input frame at physical points: linear between nodes, exact on them.
+
+        Raises:
+            ConfigError: a target field that is no input field.
+            DatasetError: the batch holds points.
+        """
+        if batch.input_axes is None:
+            raise DatasetError("fields between points of a cloud are not known; this needs a grid")
+        values = batch.inputs[:, -1, list(self.problem.target_channels_in_input())].flatten(2).transpose(1, 2)
+        axes = tuple(self.problem.unit_axis(number, axis) for number, axis in enumerate(batch.input_axes))
+        nodes = Lattice(values=values, axes=axes, periodic=self.problem.periodic)
+        return interpolate(nodes, self.problem.unit_coordinates(points))
+
+    def _answer(
+        self, latents: list[Lattice], batch: SparseBatch, points: Float[torch.Tensor, "batch query dim"]
+    ) -> Float[torch.Tensor, "batch time query channel"]:
+        answers = torch.stack([self.decode(latent, points) for latent in latents], dim=1)
+        return answers + self.last_input(batch, points)[:, None] if self.config.residual else answers

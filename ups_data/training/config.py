@@ -1,0 +1,251 @@
+"""What a training run is: strict records read from YAML, each default exactly once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import pydantic
+
+import ups_data
+from ups_data.dataset import QueryDataset
+from ups_data.errors import ConfigError
+from ups_data.models import OperatorConfig
+from ups_data.samplers import DenseSampler, Sampler
+from ups_data.samplers.schedule import Cosine, Exponential, Linear, Schedule
+from ups_data.schema import ChannelStatistics, Record
+from ups_data.storage import Store
+from ups_data.training.losses import LossConfig
+from ups_data.yaml_records import parse_record, parse_yaml
+
+_BASE = "base"
+_KINDS = {
+    "uniform": ups_data.UniformSampler,
+    "balanced": ups_data.BalancedSampler,
+    "importance": ups_data.ImportanceSampler,
+}
+_SCHEDULES: dict[str, Callable[..., Schedule]] = {"linear": Linear, "cosine": Cosine, "exponential": Exponential}
+
+AtLeastOne = Annotated[int, pydantic.Field(ge=1)]
+AtLeastZero = Annotated[int, pydantic.Field(ge=0)]
+Share = Annotated[float, pydantic.Field(gt=0, le=1)]
+
+
+class WindowConfig(Record):
+    """Which frames make a sample; see `ups_data.Window`."""
+
+    inputs: AtLeastOne = 1
+    targets: AtLeastOne = 1
+    stride: AtLeastOne = 1
+    lead: AtLeastZero = 1
+
+
+class DataConfig(Record):
+    """Where samples come from.
+
+    Attributes:
+        store: path of the store.
+        split, test_split: splits to train and to evaluate on.
+        window: frames of a sample.
+        input_fields, target_fields: names; all fields if None.
+        batch_size: samples of a batch.
+        num_workers: worker processes.
+        test_samples: evaluate on at most so many samples, spread evenly over the split; on all if None.
+    """
+
+    store: str | None = None
+    split: str = "train"
+    test_split: str = "test"
+    window: WindowConfig = WindowConfig()
+    input_fields: tuple[str, ...] | None = None
+    target_fields: tuple[str, ...] | None = None
+    batch_size: AtLeastOne = 16
+    num_workers: AtLeastZero = 0
+    test_samples: AtLeastOne | None = None
+
+    def open(self) -> Store:
+        """Open the store.
+
+        Raises:
+            ConfigError: none is named.
+        """
+        if self.store is None:
+            raise ConfigError("no store is named; set data.store in the configuration, or data.store=PATH behind it")
+        return ups_data.open_store(self.store)
+
+    def build(
+        self,
+        store: Store,
+        sampler: Sampler,
+        *,
+        split: str,
+        seed: int = 0,
+        statistics: tuple[ChannelStatistics, ...] | None = None,
+    ) -> QueryDataset:
+        """Return the dataset of a split with these fields and this window."""
+        return QueryDataset(
+            store,
+            sampler=sampler,
+            split=split,
+            window=ups_data.Window(**self.window.model_dump()),
+            seed=seed,
+            input_fields=self.input_fields,
+            target_fields=self.target_fields,
+            statistics=statistics,
+        )
+
+
+class SamplerConfig(Record):
+    """Which points are drawn.
+
+    Attributes:
+        kind: `dense`, `uniform`, `balanced` or `importance`.
+        ratio: drawn points / points of the trajectory; or
+        num_queries: points to draw.
+        schedule: how the ratio goes over the global steps.
+        end_ratio: where a schedule ends, after `schedule_steps` steps.
+        schedule_steps: steps from `ratio` to `end_ratio`.
+    """
+
+    kind: Literal["dense", "uniform", "balanced", "importance"] = "importance"
+    ratio: Share | None = None
+    num_queries: AtLeastOne | None = None
+    schedule: Literal["constant", "linear", "cosine", "exponential"] = "constant"
+    end_ratio: Share | None = None
+    schedule_steps: AtLeastOne | None = None
+
+    @pydantic.model_validator(mode="after")
+    def _is_whole(self) -> Self:
+        sizes = [size for size in (self.ratio, self.num_queries) if size is not None]
+        if self.kind == "dense" and sizes:
+            raise ValueError("kind: dense takes every point; leave out ratio and num_queries")
+        if self.kind != "dense" and len(sizes) != 1:
+            raise ValueError(f"kind: {self.kind} needs ratio or num_queries, one of them")
+        ends = (self.end_ratio, self.schedule_steps)
+        if self.schedule == "constant" and ends != (None, None):
+            raise ValueError("end_ratio and schedule_steps need a schedule: linear, cosine or exponential")
+        if self.schedule != "constant" and (self.ratio is None or None in ends):
+            raise ValueError(f"schedule: {self.schedule} needs ratio, end_ratio and schedule_steps")
+        return self
+
+    def build(self) -> Sampler:
+        """Return the sampler."""
+        if self.kind == "dense":
+            return DenseSampler()
+        return _KINDS[self.kind](ratio=self._scheduled_ratio(), num_queries=self.num_queries)
+
+    def _scheduled_ratio(self) -> float | Schedule | None:
+        if self.ratio is None or self.end_ratio is None or self.schedule_steps is None:
+            return self.ratio
+        return _SCHEDULES[self.schedule](start=self.ratio, end=self.end_ratio, steps=self.schedule_steps)
+
+
+class OptimizerConfig(Record):
+    """AdamW with a linear warm-up and a cosine to zero.
+
+    Attributes:
+        learning_rate: at its peak.
+        weight_decay: of AdamW.
+        warmup: share of the run in which the learning rate rises.
+        clip_norm: largest norm of the gradient.
+        ema_decay: decay of the average of weights, which is what is evaluated and kept; 0 for none.
+    """
+
+    learning_rate: Annotated[float, pydantic.Field(gt=0)] = 2e-3
+    weight_decay: Annotated[float, pydantic.Field(ge=0)] = 1e-4
+    warmup: Annotated[float, pydantic.Field(ge=0, lt=1)] = 0.05
+    clip_norm: Annotated[float, pydantic.Field(gt=0)] = 1.0
+    ema_decay: Annotated[float, pydantic.Field(ge=0, lt=1)] = 0.99
+
+
+class TrainConfig(Record):
+    """A training run.
+
+    Attributes:
+        steps: optimiser steps; or
+        seconds: wall-clock seconds of training, evaluation not counted. The learning rate then follows the clock, so
+            such a run cannot be repeated to the bit.
+        evaluations: dense evaluations, spread evenly over the run, the last one at its end. Each leaves a checkpoint.
+        seed: of weights, order and draws.
+        threads: CPU threads of torch; its own choice if None.
+        device: as torch names it.
+    """
+
+    data: DataConfig = DataConfig()
+    sampler: SamplerConfig = SamplerConfig(ratio=0.1)
+    model: OperatorConfig = OperatorConfig()
+    loss: LossConfig = LossConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    steps: AtLeastOne | None = None
+    seconds: Annotated[float, pydantic.Field(gt=0)] | None = None
+    evaluations: AtLeastOne = 10
+    seed: Annotated[int, pydantic.Field(ge=0, lt=2**63)] = 0
+    threads: AtLeastOne | None = None
+    device: str = "cpu"
+
+    @pydantic.model_validator(mode="after")
+    def _is_bounded(self) -> Self:
+        if (self.steps is None) == (self.seconds is None):
+            raise ValueError("a run needs steps or seconds, one of them")
+        return self
+
+    def with_changes(self, **sections: Any) -> Self:
+        """Return the configuration with some keys replaced; sections as dictionaries.
+
+        A section `sampler` is replaced as a whole, since its keys depend on one another.
+        """
+        content = self.model_dump(mode="json", exclude_unset=True)
+        if "sampler" in sections:
+            content.pop("sampler", None)
+        return parse_record(type(self), _merge(content, sections), where="the changed configuration")
+
+
+def load_config(path: Path, overrides: Sequence[str] = ()) -> TrainConfig:
+    """Read a YAML file with the base that it names, and put overrides above it.
+
+    Args:
+        path: its key `base` may name another file, relative to this one, whose keys hold where this one is silent.
+        overrides: `section.key=value`, values as YAML reads them.
+
+    Raises:
+        ConfigError: a file that cannot be read, an unknown key (with the nearest valid one), a value out of range.
+    """
+    content = _read_with_base(path, ())
+    for override in overrides:
+        content = _merge(content, _parse_override(override))
+    return parse_record(TrainConfig, content, where=f"{path} with its overrides" if overrides else str(path))
+
+
+def _parse_override(override: str) -> dict[str, Any]:
+    key, found, value = override.partition("=")
+    if not found or not all(key.split(".")):
+        raise ConfigError(f"an override reads section.key=value, got {override!r}")
+    content = parse_yaml(value, where=f"override {key}")
+    for part in reversed(key.split(".")):
+        content = {part: content}
+    return content
+
+
+def _read_with_base(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
+    if path.resolve() in seen:
+        raise ConfigError(f"{path} is its own base, by way of {', '.join(file.name for file in seen)}")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"the configuration {path} cannot be read: {error}") from error
+    content = parse_yaml(text, where=str(path))
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path} must hold sections (data, sampler, model, ...)")
+    base = content.pop(_BASE, None)
+    if base is None:
+        return content
+    return _merge(_read_with_base(path.parent / str(base), (*seen, path.resolve())), content)
+
+
+def _merge(content: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(content)
+    for key, value in changes.items():
+        inner = merged.get(key)
+        merged[key] = _merge(inner, value) if isinstance(inner, dict) and isinstance(value, dict) else value
+    return merged

@@ -1,0 +1,108 @@
+"""Errors of a model on whole fields, in physical units."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float
+
+from ups_data.collate import SparseBatch, collate_samples
+from ups_data.dataset import QueryDataset
+from ups_data.errors import DatasetError
+from ups_data.models import NeuralOperator
+from ups_data.samplers import DenseSampler
+
+_TINY = 1e-30  # keeps a target that is zero everywhere from dividing by zero
+
+
+@dataclass(frozen=True, kw_only=True)
+class DenseErrors:
+    """Errors on all points; each is the mean over samples of an error of the sample.
+
+    Attributes:
+        relative_l2: |p - y| / |y| (Euclidean norms) over frames, points and channels together.
+        vrmse: rms(p - y) / std(y) by field, over frames, points and channels of a sample; y about its channel means.
+        nrmse: rms(p - y) / rms(y) by field.
+        num_samples: samples that were evaluated.
+    """
+
+    relative_l2: float
+    vrmse: dict[str, float]
+    nrmse: dict[str, float]
+    num_samples: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the content as JSON knows it."""
+        return asdict(self)
+
+
+@torch.no_grad()
+def evaluate(
+    model: NeuralOperator,
+    dataset: QueryDataset,
+    *,
+    samples: Sequence[int] | None = None,
+    batch_size: int = 4,
+    device: torch.device | str = "cpu",
+    query_chunk: int = 65536,
+) -> DenseErrors:
+    """Evaluate on every point of every sample, whatever the model was trained on.
+
+    Args:
+        model: put into evaluation mode, and back.
+        dataset: drawn by a `DenseSampler`.
+        samples: numbers of the samples to evaluate on; all if None.
+        batch_size: samples at a time.
+        device: where to compute.
+        query_chunk: points decoded at a time, which bounds the memory.
+
+    Raises:
+        DatasetError: the dataset does not take every point.
+    """
+    if not isinstance(dataset.sampler, DenseSampler):
+        raise DatasetError(f"evaluation is always dense: give the dataset a DenseSampler, not {dataset.sampler!r}")
+    was_training = model.training
+    model.eval()
+    chosen = range(len(dataset)) if samples is None else samples
+    errors: list[dict[str, Float[torch.Tensor, " batch"]]] = []
+    for start in range(0, len(chosen), batch_size):
+        batch = collate_samples([dataset[index] for index in chosen[start : start + batch_size]]).to(device)
+        errors.append(_errors_by_sample(model, batch, query_chunk))
+    model.train(was_training)
+    means = {key: float(torch.cat([part[key] for part in errors]).mean()) for key in errors[0]}
+    names = [field.name for field in model.problem.target_fields]
+    return DenseErrors(
+        relative_l2=means["relative_l2"],
+        vrmse={name: means[f"vrmse {name}"] for name in names},
+        nrmse={name: means[f"nrmse {name}"] for name in names},
+        num_samples=len(chosen),
+    )
+
+
+def _errors_by_sample(
+    model: NeuralOperator, batch: SparseBatch, query_chunk: int
+) -> dict[str, Float[torch.Tensor, " batch"]]:
+    # Clouds of several sizes are padded: nothing on padding counts.
+    valid = batch.query_mask[:, None, :, None]
+    target = batch.denormalize(batch.query_targets) * valid
+    error = (batch.denormalize(model.predict(batch, query_chunk=query_chunk)) - target) * valid
+    entries = batch.query_mask.sum(dim=1) * target.shape[1]
+    mean = target.sum(dim=(1, 2), keepdim=True) / entries[:, None, None, None]
+    centred = (target - mean) * valid
+    found = {"relative_l2": _ratio_of_norms(error, target)}
+    start = 0
+    for field in model.problem.target_fields:
+        part = slice(start, start + field.channels)
+        found[f"vrmse {field.name}"] = _ratio_of_norms(error[..., part], centred[..., part])
+        found[f"nrmse {field.name}"] = _ratio_of_norms(error[..., part], target[..., part])
+        start += field.channels
+    return found
+
+
+def _ratio_of_norms(
+    error: Float[torch.Tensor, "batch time query channel"], size: Float[torch.Tensor, "batch time query channel"]
+) -> Float[torch.Tensor, " batch"]:
+    return error.flatten(1).norm(dim=1) / size.flatten(1).norm(dim=1).clamp(min=_TINY)
