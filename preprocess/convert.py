@@ -278,7 +278,8 @@ class _FrameBlocks:
                 f"{self._source.name}: {self._info.item} gives values of dtype {block.dtype}, {self._source.dtype} was "
                 f"announced, and storing them as {self._dtype} would round them"
             )
-        block = block.astype(self._dtype, copy=False)
+        # A copy, always: array writers hold rows until a shard is full, and a source may reuse its buffer.
+        block = block.astype(self._dtype)
         if stop - start == self._info.num_frames:
             self._kept = block
         return block

@@ -5,7 +5,7 @@ from __future__ import annotations
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Shaped
@@ -14,6 +14,13 @@ from ups_data.errors import SourceError, suggest
 
 NPY_MAGIC = b"\x93NUMPY"
 ZIP_MAGIC = b"PK\x03\x04"
+
+
+@runtime_checkable
+class _ReadableBytes(Protocol):
+    """What a header is read from: an open file, or an open member of an archive, which is no `typing.IO`."""
+
+    def read(self, size: int = ..., /) -> bytes: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,7 +152,7 @@ def _choose_key(path: Path, keys: tuple[str, ...], key: str | None) -> str:
     return key
 
 
-def _read_header(file: IO[bytes], where: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
+def _read_header(file: _ReadableBytes, where: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
     readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
     try:
         version = np.lib.format.read_magic(file)

@@ -37,12 +37,16 @@ def axis_derivative(
     first order. An axis of one node has derivative zero.
     """
     nodes, period = geometry.axes[axis], geometry.periods[axis]
-    dim = axis + 1
     if nodes.size == 1:
         return np.zeros_like(values)
+    along = np.moveaxis(values, axis + 1, -1)
+    if period is not None:
+        nodes = np.concatenate([nodes[-1:] - period, nodes, nodes[:1] + period])
+        along = np.concatenate([along[..., -1:], along, along[..., :1]], axis=-1)
+    # By slopes, and not by np.gradient: its rounding gives a constant field a gradient, which is then scaled to mean 1.
+    steps = np.diff(nodes)
+    slopes = np.diff(along, axis=-1) / steps
+    inner = (steps[:-1] * slopes[..., 1:] + steps[1:] * slopes[..., :-1]) / (steps[:-1] + steps[1:])
     if period is None:
-        return np.gradient(values, nodes, axis=dim)
-    wrapped = np.concatenate([nodes[-1:] - period, nodes, nodes[:1] + period])
-    pad = [(1, 1) if number == dim else (0, 0) for number in range(values.ndim)]
-    padded = np.gradient(np.pad(values, pad, mode="wrap"), wrapped, axis=dim)
-    return np.take(padded, np.arange(1, nodes.size + 1), axis=dim)
+        inner = np.concatenate([slopes[..., :1], inner, slopes[..., -1:]], axis=-1)
+    return np.moveaxis(inner, -1, axis + 1)

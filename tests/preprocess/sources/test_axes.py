@@ -1,0 +1,85 @@
+"""Nodes and times: what is refused, and the extent that follows from them."""
+
+import numpy as np
+import pytest
+
+from preprocess.sources.axes import as_float, first_times, grid_axis, read_increasing, uniform_period
+from ups_data.errors import SourceError
+
+
+def test_increasing_numbers_pass_as_float64() -> None:
+    numbers = read_increasing(np.array([0, 1, 4], dtype=">i2"), where="f: x")
+    assert numbers.dtype == np.float64
+    assert numbers.tolist() == [0.0, 1.0, 4.0]
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (np.array(["0", "1"]), "f: x holds <U1 where numbers must stand"),
+        (np.array([True, False]), "f: x holds bool where numbers must stand"),
+        (np.zeros((2, 2)), r"f: x has shape \(2, 2\); one row"),
+        (np.zeros(0), r"f: x has shape \(0,\); one row of at least one number"),
+        (np.array([0.0, np.nan]), "f: x holds nan at entry 1"),
+        (np.array([0.0, 2.0, 1.0]), "f: x must increase strictly, but entry 1 is 2.0 and entry 2 is 1.0"),
+        (np.array([0.0, 1.0, 1.0]), "must increase strictly, but entry 1 is 1.0 and entry 2 is 1.0"),
+    ],
+)
+def test_refuses_what_does_not_increase(values: np.ndarray, message: str) -> None:
+    with pytest.raises(SourceError, match=message):
+        read_increasing(values, where="f: x")
+
+
+@pytest.mark.parametrize("count", [2, 128, 10_000])
+def test_period_of_cell_centres_in_float32(count: int) -> None:
+    centres = ((np.arange(count) + 0.5) / count).astype("float32").astype("float64")
+    assert uniform_period(centres, where="f: x") == pytest.approx(1.0, rel=1e-6)
+
+
+def test_period_needs_even_nodes() -> None:
+    with pytest.raises(SourceError, match=r"not evenly spaced .a node is off by"):
+        uniform_period(np.array([0.0, 0.1, 0.3]), where="f: x")
+    with pytest.raises(SourceError, match="one node only"):
+        uniform_period(np.zeros(1), where="f: x")
+
+
+def test_extent_follows_from_the_nodes() -> None:
+    nodes = np.array([0.125, 0.375, 0.625, 0.875])
+    wall = grid_axis("x", nodes, periodic=False, where="f")
+    wrap = grid_axis("x", nodes, periodic=True, where="f", unit="m")
+    assert (wall.lower, wall.upper, wall.periodic) == (0.125, 0.875, False)
+    assert (wrap.lower, wrap.upper, wrap.unit) == (0.125, 1.125, "m")
+
+
+@pytest.mark.parametrize(
+    ("nodes", "options", "message"),
+    [
+        ([0.0], {"periodic": False}, "one node only, so the domain has no extent"),
+        ([0.0, 1.0], {"periodic": False, "extent": (0.0, 0.5)}, "run from 0.0 to 1.0, outside of"),
+        ([0.0, 1.0], {"periodic": False, "extent": (1.0, 1.0)}, "it must have a length"),
+        ([0.0, 0.5, 1.0], {"periodic": True, "extent": (0.0, 1.0)}, "the node at 1.0 repeats the one at 0.0"),
+    ],
+)
+def test_axis_refuses(nodes: list[float], options: dict, message: str) -> None:
+    with pytest.raises(SourceError, match=message):
+        grid_axis("x", np.array(nodes), where="f", **options)
+
+
+def test_one_time_too_many_is_left_out_with_a_note() -> None:
+    times, note = first_times(np.arange(5.0), 4, where="f: t")
+    assert times.tolist() == [0.0, 1.0, 2.0, 3.0]
+    assert note == "f: t has 5 times for 4 frames; the last one was left out"
+    assert first_times(np.arange(4.0), 4, where="f: t")[1] is None
+
+
+@pytest.mark.parametrize("count", [3, 6])
+def test_other_numbers_of_times_are_refused(count: int) -> None:
+    with pytest.raises(SourceError, match=f"f: t has {count} times for 4 frames"):
+        first_times(np.arange(float(count)), 4, where="f: t")
+
+
+def test_scalars() -> None:
+    assert as_float(np.array([[3]]), where="f") == 3.0
+    for value in ("3", [1, 2], float("inf"), None):
+        with pytest.raises(SourceError, match=r"f: nu is .*; one finite number is wanted"):
+            as_float(value, where="f: nu")

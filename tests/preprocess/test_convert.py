@@ -1,0 +1,413 @@
+"""Conversion end to end: exact values, determinism, refusals, and what a killed or starved conversion leaves."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import ups_data
+from preprocess.convert import ConvertSettings, convert
+from tests.memory_source import MemorySource, cloud, even_nodes, wave_frames
+from tests.ups_data.storage.cases import GEOMETRIES, ON_POINTS, make_store, plane, settings_for
+from ups_data.errors import SchemaError, SourceError, StoreError, StoreExistsError, StoreNotFoundError
+from ups_data.testing.store_contract import read_digest
+
+ROOT = Path(__file__).parents[2]
+
+
+def file_contents(root: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(root)): path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}
+
+
+def left_behind(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+# -- values ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", GEOMETRIES)
+def test_two_conversions_are_byte_identical(name, tmp_path):
+    for part in ("one", "two"):
+        convert(GEOMETRIES[name]("float32"), tmp_path / part, settings_for(GEOMETRIES[name]("float32"), name="same"))
+    assert file_contents(tmp_path / "one") == file_contents(tmp_path / "two")
+
+
+def test_the_seed_changes_the_dealing_and_nothing_else(tmp_path):
+    first, second = (make_store(plane(), tmp_path / str(seed), seed=seed) for seed in (0, 1))
+    pages = np.arange(first.layout(0).num_pages)
+    assert (first.read_page_points(0, pages).index != second.read_page_points(0, pages).index).any()
+    np.testing.assert_array_equal(first.read_dense(0, range(3)), second.read_dense(0, range(3)))
+    np.testing.assert_array_equal(first.importance(0), second.importance(0))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "stored"),
+    [
+        ("float16", "float32"),
+        ("float32", "float32"),
+        (">f4", "float32"),
+        ("float64", "float64"),
+        (">f8", "float64"),
+        ("bool", "float32"),
+        ("uint8", "float32"),
+        (">i2", "float32"),
+        ("int32", "float64"),
+        ("uint32", "float64"),
+    ],
+)
+def test_values_of_any_dtype_are_stored_exactly(tmp_path, dtype, stored):
+    values = np.random.default_rng(0).integers(0, 2**31, size=(2, 1, 40))
+    values[0, 0, 0] = 2**24 + 1
+    frames = (
+        (values / 3 if np.dtype(dtype).kind == "f" else values).astype(dtype)
+        if dtype != "float16"
+        else (values / 2**20).astype(dtype)
+    )
+    store = make_store(MemorySource.grid([frames]), tmp_path / "s")
+    assert store.manifest.dtype == stored
+    assert (store.read_dense(0, range(2)).astype("float64") == frames.astype("float64")).all()
+
+
+@pytest.mark.parametrize("dtype", ["complex64", "longdouble"])
+def test_values_that_no_stored_dtype_holds_are_refused(tmp_path, dtype):
+    with pytest.raises(SourceError, match="neither float32 nor float64 can hold exactly"):
+        convert(MemorySource.grid([np.ones((1, 1, 4), dtype=dtype)]), tmp_path / "s", ConvertSettings())
+    assert left_behind(tmp_path) == []
+
+
+def test_a_source_that_gives_another_dtype_than_it_announced_is_refused(tmp_path):
+    source = plane()
+    source.frames = [array.astype("float64") for array in source.frames]
+    with pytest.raises(SourceError, match=r"array\[0\] gives values of dtype float64, float32 was announced"):
+        convert(source, tmp_path / "s", ConvertSettings())
+
+
+def test_strided_transposed_and_read_only_arrays_convert(tmp_path):
+    dense = wave_frames((20, 30), num_frames=6, num_channels=2)
+    strided = np.asfortranarray(np.repeat(dense, 2, axis=0))[::2].transpose(0, 1, 3, 2)[..., ::-1]
+    strided.flags.writeable = False
+    store = make_store(MemorySource.grid([strided]), tmp_path / "s")
+    np.testing.assert_array_equal(store.read_dense(0, range(6)), np.ascontiguousarray(strided).reshape(6, 2, -1))
+
+
+def test_a_source_may_reuse_its_buffer(tmp_path, monkeypatch):
+    """A trajectory in several blocks, read twice, each block into the same memory."""
+    monkeypatch.setattr("preprocess.convert._BLOCK_BYTES", 5000)
+    frames = wave_frames((25, 20), num_frames=9)
+
+    class Reusing(MemorySource):
+        buffer = np.empty((2, 1, 25, 20), dtype="float32")
+
+        def read_frames(self, trajectory, start, stop):
+            assert stop - start <= 2
+            self.buffer[: stop - start] = frames[start:stop]
+            return self.buffer[: stop - start]
+
+    store = make_store(Reusing.grid([frames]), tmp_path / "s")
+    np.testing.assert_array_equal(store.read_dense(0, range(9)), frames.reshape(9, 1, -1))
+    whole = make_store(MemorySource.grid([frames]), tmp_path / "t")
+    np.testing.assert_array_equal(store.importance(0), whole.importance(0))
+    assert store.manifest.statistics[0].delta_rms == pytest.approx(whole.manifest.statistics[0].delta_rms, rel=1e-12)
+
+
+def test_statistics_are_those_of_the_train_split(tmp_path):
+    frames = [wave_frames((30, 11), num_frames=2 + seed, num_channels=2, seed=seed) + 100 for seed in range(4)]
+    source = MemorySource.grid(frames, splits=["test", "train", "valid", "train"])
+    manifest = make_store(source, tmp_path / "s").manifest
+    assert manifest.statistics_split == "train"
+    for channel, record in enumerate(manifest.statistics):
+        values = np.concatenate([frames[n][:, channel].astype("float64").ravel() for n in (1, 3)])
+        steps = np.concatenate([np.diff(frames[n][:, channel].astype("float64"), axis=0).ravel() for n in (1, 3)])
+        assert record.count == values.size
+        found = (record.mean, record.std, record.rms, record.min, record.max)
+        rms = np.sqrt(np.mean(values**2))
+        assert found == pytest.approx((values.mean(), values.std(), rms, values.min(), values.max()), rel=1e-12)
+        changes = (record.delta_mean, record.delta_std, record.delta_rms)
+        assert changes == pytest.approx((steps.mean(), steps.std(), np.sqrt(np.mean(steps**2))), rel=1e-9, abs=1e-12)
+
+
+def test_statistics_of_parameters_are_those_of_the_train_split(tmp_path):
+    parameters = [{"nu": value, "Re": -value} for value in (1.0, 2.0, 4.0)]
+    frames = [wave_frames((8,), seed=seed) for seed in range(3)]
+    source = MemorySource.grid(frames, parameters=parameters, splits=["train", "test", "train"])
+    found = make_store(source, tmp_path / "s").manifest.parameters
+    assert [(spec.name, spec.mean, spec.std) for spec in found] == [("nu", 2.5, 1.5), ("Re", -2.5, 1.5)]
+
+
+def test_a_store_without_train_split_describes_all_of_it(tmp_path):
+    frames = [wave_frames((30,), seed=seed) for seed in range(2)]
+    manifest = make_store(MemorySource.grid(frames, splits=["test", "test"]), tmp_path / "s").manifest
+    assert manifest.statistics_split is None
+    assert manifest.statistics[0].mean == pytest.approx(np.mean(frames, dtype="float64"), rel=1e-6)
+
+
+def test_single_frames_have_no_statistics_of_change(tmp_path):
+    record = make_store(GEOMETRIES["steady"]("float32"), tmp_path / "s").manifest.statistics[0]
+    assert (record.delta_mean, record.delta_std, record.delta_rms) == (None, None, None)
+
+
+def test_constant_fields_convert(tmp_path):
+    store = make_store(MemorySource.grid([np.full((3, 2, 12, 12), -2.5, dtype="float32")]), tmp_path / "s")
+    assert (store.read_dense(0, range(3)) == -2.5).all()
+    assert (store.importance(0) == 1).all()
+    assert store.manifest.statistics[0].std == 0
+
+
+def test_denormal_and_huge_float32_values_convert_exactly(tmp_path):
+    limits = np.finfo("float32")
+    values = np.array([limits.max, -limits.max, limits.smallest_subnormal, 0.0, -0.0, 1.0], dtype="float32")
+    store = make_store(MemorySource.grid([np.stack([values, values[::-1]])[:, None]]), tmp_path / "s")
+    assert store.read_dense(0, [0]).tobytes() == values.tobytes()
+    assert np.isfinite(store.importance(0)).all()
+
+
+def test_many_tiny_trajectories_convert(tmp_path):
+    frames = [np.full((1 + number % 3, 1, 2), number, dtype="float32") for number in range(3000)]
+    store = make_store(MemorySource.grid(frames), tmp_path / "s")
+    assert len(file_contents(Path(store.location))) < 40
+    for number in (0, 1, 1717, 2999):
+        np.testing.assert_array_equal(store.read_dense(number, range(1 + number % 3)), frames[number])
+
+
+# -- refusals ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("trajectory", [0, 2])
+def test_a_value_that_is_not_finite_is_named(tmp_path, value, trajectory):
+    source = plane()
+    source.frames[trajectory][1, 2, 5, 7] = value
+    message = (
+        rf"memory: array\[{trajectory}\], frame 1, channel pressure, point \(5, 7\) holds {value}; 1 of 3672 values"
+    )
+    with pytest.raises(SourceError, match=message):
+        convert(source, tmp_path / "s", ConvertSettings())
+    assert left_behind(tmp_path) == []
+
+
+def test_float64_values_whose_squares_overflow_are_refused(tmp_path):
+    with pytest.raises(SourceError, match=r"holds 1e\+200; 1 of 8 values of this block are not finite or over 1e\+100"):
+        convert(MemorySource.grid([np.r_[1e200, np.ones(7)].reshape(1, 1, 8)]), tmp_path / "s", ConvertSettings())
+
+
+def test_a_source_that_fails_in_the_middle_leaves_nothing(tmp_path):
+    class Failing(MemorySource):
+        def read_frames(self, trajectory, start, stop):
+            if trajectory == 2:
+                raise SourceError("data.h5: /tensor ends early")
+            return super().read_frames(trajectory, start, stop)
+
+    with pytest.raises(SourceError, match="ends early"):
+        convert(Failing.grid(plane().frames), tmp_path / "deep" / "er" / "s", ConvertSettings())
+    assert left_behind(tmp_path / "deep" / "er") == []
+
+
+def test_frames_of_another_shape_than_announced_are_refused(tmp_path):
+    source = plane()
+    source.frames[1] = source.frames[1][:, :, :-1]
+    with pytest.raises(SourceError, match=r"array\[1\] gives frames of shape \(3, 3, 23, 17\), \(3, 3, 24, 17\) was"):
+        convert(source, tmp_path / "s", ConvertSettings())
+
+
+def test_bad_coordinates_are_refused(tmp_path):
+    frames = [wave_frames((10,))]
+    for nodes, message in [
+        (even_nodes(9, False), r"axes have \(9,\) nodes, the field has \(10,\)"),
+        (even_nodes(10, False)[::-1].copy(), "must increase strictly"),
+        (even_nodes(10, False) * 2, "outside of its extent"),
+        (np.r_[even_nodes(9, False), np.nan], "not finite"),
+    ]:
+        with pytest.raises((SourceError, SchemaError), match=message):
+            convert(MemorySource.grid(frames, nodes=[(nodes,)]), tmp_path / "s", ConvertSettings())
+    with pytest.raises(SchemaError, match="repeats the one at"):
+        convert(
+            MemorySource.grid(frames, periodic=True, nodes=[(even_nodes(10, False),)]),
+            tmp_path / "s",
+            ConvertSettings(),
+        )
+    for points in (cloud(9, 2), np.full((10, 2), np.nan)):
+        with pytest.raises(SourceError, match=r"coordinates must be finite and of shape \(10, 2\)"):
+            convert(MemorySource.points(frames, [points]), tmp_path / "s", ConvertSettings(importance=ON_POINTS))
+    assert left_behind(tmp_path) == []
+
+
+def test_gradients_of_scattered_points_are_refused_with_the_way_out(tmp_path):
+    with pytest.raises(SchemaError, match="'gradient' is defined on grids, not on scattered points; use 'temporal_ch"):
+        convert(GEOMETRIES["scattered"]("float32"), tmp_path / "s", ConvertSettings())
+    assert left_behind(tmp_path) == []
+
+
+# -- the destination -----------------------------------------------------------------------------------------------
+
+
+def test_a_finished_store_is_not_overwritten_unasked(tmp_path):
+    store = make_store(plane(), tmp_path / "s")
+    with pytest.raises(StoreExistsError, match=r"already holds a finished store; .* pass --overwrite"):
+        convert(plane(), tmp_path / "s", ConvertSettings())
+    assert read_digest(ups_data.open_store(tmp_path / "s")) == read_digest(store)
+    assert left_behind(tmp_path) == ["s"]
+
+
+def test_a_finished_store_is_replaced_when_asked(tmp_path):
+    make_store(plane(), tmp_path / "s")
+    (tmp_path / ".s.retired").mkdir()
+    (tmp_path / ".s.retired" / "old").write_text("left by a killed overwrite")
+    convert(GEOMETRIES["line"]("float32"), tmp_path / "s", ConvertSettings(), overwrite=True)
+    assert ups_data.open_store(tmp_path / "s").manifest.geometry.dims == 1
+    assert left_behind(tmp_path) == ["s"]
+
+
+def test_a_failing_overwrite_keeps_the_old_store(tmp_path):
+    digest = read_digest(make_store(plane(), tmp_path / "s"))
+    source = plane()
+    source.frames[2][0, 0, 0, 0] = np.nan
+    with pytest.raises(SourceError, match="holds nan"):
+        convert(source, tmp_path / "s", ConvertSettings(), overwrite=True)
+    assert read_digest(ups_data.open_store(tmp_path / "s")) == digest
+    assert left_behind(tmp_path) == ["s"]
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("name", ["notes.txt", "manifest.json"])
+def test_foreign_files_are_left_alone(tmp_path, overwrite, name):
+    (tmp_path / "s").mkdir()
+    (tmp_path / "s" / name).write_text('{"name": "of a web application"}')
+    with pytest.raises(StoreExistsError, match="is no store of ours; it is left alone"):
+        convert(plane(), tmp_path / "s", ConvertSettings(), overwrite=overwrite)
+    assert (tmp_path / "s" / name).read_text() == '{"name": "of a web application"}'
+
+
+def test_a_file_as_destination_is_left_alone(tmp_path):
+    (tmp_path / "s").write_text("mine")
+    with pytest.raises(StoreExistsError, match="is no store of ours"):
+        convert(plane(), tmp_path / "s", ConvertSettings(), overwrite=True)
+    with pytest.raises(StoreError, match="cannot write beside"):
+        convert(plane(), tmp_path / "s" / "below", ConvertSettings())
+    assert (tmp_path / "s").read_text() == "mine"
+
+
+def test_an_empty_directory_is_taken_over(tmp_path, monkeypatch):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "link").symlink_to("empty")
+    convert(plane(), tmp_path / "link", ConvertSettings())
+    assert (tmp_path / "link").is_symlink()
+    assert len(ups_data.open_store(tmp_path / "empty")) == 3
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    assert convert(plane(), Path(), ConvertSettings()).name == "here"
+    assert left_behind(tmp_path) == ["empty", "here", "link"]
+
+
+def test_two_conversions_to_one_place_exclude_each_other(tmp_path):
+    class Nested(MemorySource):
+        def read_frames(self, trajectory, start, stop):
+            with pytest.raises(StoreExistsError, match=r"another conversion to .* is running"):
+                convert(GEOMETRIES["line"]("float32"), tmp_path / "s", ConvertSettings())
+            return super().read_frames(trajectory, start, stop)
+
+    convert(Nested.grid(plane().frames), tmp_path / "s", ConvertSettings())
+    assert ups_data.open_store(tmp_path / "s").manifest.geometry.dims == 2
+    assert left_behind(tmp_path) == ["s"]
+
+
+def test_a_store_that_appears_meanwhile_is_not_overwritten(tmp_path):
+    made = make_store(GEOMETRIES["line"]("float32"), tmp_path / "other")
+
+    class Late(MemorySource):
+        def read_frames(self, trajectory, start, stop):
+            if not (tmp_path / "s").exists():
+                shutil.copytree(made.location, tmp_path / "s")
+            return super().read_frames(trajectory, start, stop)
+
+    with pytest.raises(StoreExistsError, match="already holds a finished store"):
+        convert(Late.grid(plane().frames), tmp_path / "s", ConvertSettings())
+    assert ups_data.open_store(tmp_path / "s").manifest.geometry.dims == 1
+    assert left_behind(tmp_path) == ["other", "s"]
+
+
+def test_progress_counts_trajectories(tmp_path):
+    seen = []
+    convert(plane(), tmp_path / "s", ConvertSettings(), progress=lambda *step: seen.append(step))
+    assert seen == [("trajectories", done, 3) for done in range(4)]
+
+
+# -- kills, full disks -----------------------------------------------------------------------------------------------
+
+_CHILD = textwrap.dedent(
+    """
+    import os, resource, signal, sys
+    from pathlib import Path
+    from preprocess.convert import ConvertSettings, convert
+    from tests.memory_source import MemorySource, wave_frames
+    from ups_data.errors import StoreError
+
+    dest, mode, number = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+    files = 0
+
+    def count_files(event, arguments):
+        global files
+        if event == "os.rename":
+            files += 1
+            if mode == "kill" and files == number:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(count_files)
+    if mode == "full":
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (number, number))
+    source = MemorySource.grid([wave_frames((64, 64), num_frames=4, seed=seed) for seed in range(3)])
+    try:
+        convert(source, dest, ConvertSettings(name="same"))
+    except StoreError as error:
+        print(type(error).__name__, error)
+        sys.exit(3)
+    print(files)
+    """
+)
+
+
+def run_child(dest: Path, mode: str, number: int) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", _CHILD, str(dest), mode, str(number)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120, env=environment)
+
+
+def test_a_killed_conversion_leaves_no_store_and_runs_again(tmp_path):
+    """SIGKILL before several of its renames, the last one included; the same command then gives the same bytes."""
+    whole = run_child(tmp_path / "whole", "run", 0)
+    assert whole.returncode == 0, whole.stderr
+    renames = int(whole.stdout)
+    for number in (1, renames // 2, renames - 1, renames):
+        child = run_child(tmp_path / "s", "kill", number)
+        assert child.returncode == -signal.SIGKILL
+        assert left_behind(tmp_path) == [".s.partial", "whole"]
+        with pytest.raises(StoreNotFoundError, match="a conversion that did not finish: run it again"):
+            ups_data.open_store(tmp_path / "s")
+    assert run_child(tmp_path / "s", "run", 0).returncode == 0
+    assert file_contents(tmp_path / "s") == file_contents(tmp_path / "whole")
+    assert left_behind(tmp_path) == ["s", "whole"]
+
+
+@pytest.mark.parametrize("limit", [100, 5_000, 60_000])
+def test_a_full_disk_is_told_and_leaves_nothing(tmp_path, limit):
+    child = run_child(tmp_path / "s", "full", limit)
+    assert child.returncode == 3, child.stderr
+    assert child.stdout.startswith("StoreError cannot write")
+    assert "File too large" in child.stdout
+    assert f"nothing at {tmp_path / 's'} was changed" in child.stdout
+    assert left_behind(tmp_path) == []
+
+
+def test_a_destination_that_cannot_be_written_is_told():
+    """The kernel's own file systems refuse every user, root included."""
+    with pytest.raises(StoreError, match=r"cannot write beside /proc/store"):
+        convert(plane(), Path("/proc/store"), ConvertSettings())
