@@ -1,0 +1,559 @@
+"""The page of a report: one HTML file that needs nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float64
+
+from preprocess.report import figures, markup
+from preprocess.report.markup import count, duration, number, paragraph, percent, plain, size, text, times
+from preprocess.report.records import DrawExample, DrawnPoints, Proof, Report, Run, RunName, Stream
+from preprocess.report.style import STYLE_SHEET
+
+_CLOSE = 0.03
+_SAMPLER_MARKS = {"importance": ("sparse", "o"), "uniform": ("dense", "s")}
+_OTHER_MARKS = (("third", "D"), ("muted", "^"), ("muted", "v"))
+
+
+def write_report(report: Report, path: Path) -> Path:
+    """Write the page; it takes its name when it is complete.
+
+    Raises:
+        ConfigError: matplotlib is not installed.
+    """
+    staged = path.with_name(f".{path.name}.staged")
+    staged.write_text(render_report(report), encoding="utf-8")
+    return staged.replace(path)
+
+
+def render_report(report: Report) -> str:
+    """Return the page as text.
+
+    Raises:
+        ConfigError: matplotlib is not installed.
+    """
+    figures.check_matplotlib()
+    parts = (
+        _header(report),
+        _draw_section(report),
+        _proof_section(report.proof),
+        _stream_section(report),
+        _training_section(report),
+        _prediction_section(report),
+        _origin_section(report),
+    )
+    return (
+        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{text(report.problem.title)}: sparse and dense training</title>"
+        f'<link rel="icon" href="data:,"><style>{STYLE_SHEET}</style></head>\n'
+        f"<body><main>\n{chr(10).join(parts)}\n</main></body></html>\n"
+    )
+
+
+def _header(report: Report) -> str:
+    sparse, dense, stream = report.sparse, report.dense, report.stream
+    return (
+        f'<header><p class="kicker">ups_data · sparse queries for neural PDE surrogates · {text(report.created)}</p>'
+        f"<h1>{_headline(sparse, dense)}</h1>"
+        f'<p class="standfirst">{_standfirst(report)}</p>'
+        f'<dl class="figures">'
+        + _key_figure(
+            "Error on all points of unseen simulations, after equal training time",
+            percent(sparse.final_error),
+            f"against {percent(dense.final_error)} of the dense run",
+        )
+        + _time_figure(sparse, dense)
+        + _key_figure(
+            "Target data read for a training sample",
+            size(stream.sparse.query_bytes),
+            f"against {size(stream.dense.query_bytes)} for every point",
+        )
+        + _key_figure(
+            "Worth of a drawn point, in uniform random points",
+            times(_mean_multiplier(report.proof), digits=2),
+            "geometric mean over the quantities tested below",
+        )
+        + "</dl></header>"
+    )
+
+
+def _headline(sparse: Run, dense: Run) -> str:
+    share = f"{percent(sparse.ratio)} of the points"
+    spent = duration(float(sparse.seconds[-1]))
+    errors = percent(sparse.final_error), percent(dense.final_error)
+    if sparse.final_error < (1 - _CLOSE) * dense.final_error:
+        return (
+            f"Trained on {share}, the model errs by {errors[0]} after {spent}. Trained on all of them, by {errors[1]}."
+        )
+    if sparse.final_error <= (1 + _CLOSE) * dense.final_error:
+        return f"Trained on {share}, the model errs as on all of them after {spent}: {errors[0]} against {errors[1]}."
+    return f"In this run the dense training came out ahead: {errors[1]} against {errors[0]} with {share} after {spent}."
+
+
+def _standfirst(report: Report) -> str:
+    problem, sparse, dense = report.problem, report.sparse, report.dense
+    return (
+        f"Two runs of one model on {text(problem.title)}, {problem.shape[0]} \u00d7 {problem.shape[1]} points, with "
+        f'the same time to train on the same machine. The <span class="sparse">sparse run</span> computes its loss on '
+        f"points drawn by importance, with exact weights; it takes {duration(sparse.step_seconds)} a step and makes "
+        f'{count(sparse.num_steps)} steps. The <span class="dense">dense run</span> takes every point, '
+        f"{duration(dense.step_seconds)} a step, and makes {count(dense.num_steps)}."
+    )
+
+
+def _key_figure(term: str, value: str, against: str) -> str:
+    return f'<div><dt>{term}</dt><dd class="number">{value}</dd><dd class="against">{against}</dd></div>'
+
+
+def _time_figure(sparse: Run, dense: Run) -> str:
+    reached = sparse.seconds_to(dense.final_error)
+    total = duration(float(dense.eval_seconds[-1]))
+    if reached is None:
+        return _key_figure("Time to the dense run's final error", "not reached", f"by the sparse run; dense: {total}")
+    return _key_figure("Time to the dense run's final error", duration(reached), f"against {total} of the dense run")
+
+
+def _mean_multiplier(proof: Proof, sampler: str = "importance") -> float:
+    values = [row.multiplier for row in proof.rows if row.sampler == sampler]
+    return float(np.exp(np.mean(np.log(values)))) if values else float("nan")
+
+
+def _draw_section(report: Report) -> str:
+    problem, example = report.problem, report.example
+    field, importance = figures.Scale.of_field(example.values), _importance_scale(example)
+    span = _weight_span(example)
+    drawn = "".join(_points_picture(draw, example, span) for draw in example.draws)
+    place = f"trajectory {example.trajectory}, frame {example.frame}"
+    share = len(example.draws[0].stands_for) / problem.num_points
+    return markup.section(
+        "draws",
+        "Points are drawn where the field is sharp, and weighted for it",
+        paragraph(
+            "While a data set is converted, an importance map is computed for every simulation from its gradients and "
+            "its change in time, and points are dealt to pages: small groups that lie all over one band of importance.",
+            "A draw reads whole pages, more of them from the bands where it matters. Each drawn point stands for as "
+            "many points of the field as its band holds for each one drawn, so that weighted sums stay unbiased.",
+        ),
+        markup.figure(
+            f"{text(problem.equation)}. {text(place.capitalize())}, t = {example.time:g}{_unit(problem.time_unit)}. "
+            f"{text(problem.axes[0])} runs to the right, {text(problem.axes[1])} upwards. Both draws take "
+            f"{percent(share)} of the {count(problem.num_points)} points. The area of a dot is in proportion to its "
+            f"weight.",
+            '<div class="pictures two">',
+            _scaled_picture(
+                f"{text(problem.field.capitalize())}{_in_unit(problem.unit)}",
+                figures.draw_field(example.values, field),
+                f"The field {problem.field} at t = {example.time:g}, with sharp fronts",
+                field,
+            ),
+            _scaled_picture(
+                "Importance (mean 1, logarithmic)",
+                figures.draw_field(example.importance, importance),
+                "Importance map of the same simulation: high along the fronts and where they pass",
+                importance,
+            ),
+            drawn,
+            "</div>",
+        ),
+    )
+
+
+def _scaled_picture(title: str, source: str, alt: str, scale: figures.Scale) -> str:
+    ticks = "".join(f"<span>{_tick(tick)}</span>" for tick in scale.ticks())
+    return (
+        f'<div class="picture"><h3>{title}</h3><img src="{source}" alt="{text(alt)}">'
+        f'<img class="bar" src="{figures.draw_colour_bar(scale)}" alt=""><div class="ticks">{ticks}</div></div>'
+    )
+
+
+def _points_picture(draw: DrawnPoints, example: DrawExample, span: tuple[float, float]) -> str:
+    distinct, numbers = np.unique(draw.stands_for.round(9), return_counts=True)
+    entries = [
+        (colour, f"{count(points)} points, each for {plain(weight)}")
+        for colour, weight, points in zip(figures.weight_colours(distinct, span), distinct, numbers, strict=True)
+    ]
+    source = figures.draw_points(draw.coordinates, draw.stands_for, extent=example.extent, span=span)
+    title = {"importance": "Drawn by importance", "uniform": "Drawn uniformly at random"}.get(
+        draw.sampler, draw.sampler
+    )
+    alt = f"{len(draw.stands_for)} points, {title.lower()}"
+    return (
+        f'<div class="picture"><h3>{text(title)}</h3><img src="{source}" alt="{text(alt)}">'
+        f"{markup.dot_legend(entries)}</div>"
+    )
+
+
+def _importance_scale(example: DrawExample) -> figures.Scale:
+    low, high = float(example.importance.min()), float(example.importance.max())
+    if low <= 0 or low == high:
+        return figures.Scale(colours="magma", low=low, high=high if high > low else low + 1)
+    return figures.Scale(colours="magma", low=low, high=high, log=True)
+
+
+def _weight_span(example: DrawExample) -> tuple[float, float]:
+    everything = np.concatenate([draw.stands_for for draw in example.draws])
+    return float(everything.min()), float(everything.max())
+
+
+def _proof_section(proof: Proof) -> str:
+    samplers = list(dict.fromkeys(row.sampler for row in proof.rows))
+    marks = _marks_of(samplers)
+    dots = [
+        figures.Dot(row=row.integrand, value=row.multiplier, colour=marks[row.sampler][0], marker=marks[row.sampler][1])
+        for row in proof.rows
+        if np.isfinite(row.multiplier) and row.multiplier > 0
+    ]
+    largest = max(abs(row.z) for row in proof.rows)
+    verdict = (
+        f"No bias was found: the largest deviation is {plain(largest, digits=2)} standard errors, where "
+        f"{plain(proof.limit, digits=2)} would be too much for this number of tests."
+        if proof.ok
+        else f"<strong>A bias was found:</strong> the largest deviation is {plain(largest, digits=2)} standard errors, "
+        f"and {plain(proof.limit, digits=2)} is the limit for this number of tests."
+    )
+    chart = figures.draw_dots(
+        dots,
+        name="worth",
+        alt="Variance of uniform draws over that of each sampler, by quantity: "
+        + "; ".join(f"{row.sampler} {row.integrand} {markup.significant(row.multiplier, 3)}" for row in proof.rows),
+        x_label="variance of uniform random draws / variance of these draws",
+    )
+    legend = markup.line_legend((marks[name][0], "0 99", marks[name][1], text(name)) for name in samplers)
+    return markup.section(
+        "proof",
+        "The weights are exact, and a drawn point is worth several",
+        paragraph(
+            f"Known means of this very data set were estimated from {count(proof.num_draws)} draws of each sampler, "
+            f"{percent(proof.ratio)} of the points each, and held against the truth.",
+            verdict,
+        ),
+        markup.figure(
+            "How much each draw lowers the variance beside uniform random points, at equal numbers of points; to the "
+            "right is better, at 1 there is nothing to gain.",
+            legend,
+            chart,
+        ),
+        _proof_table(proof),
+    )
+
+
+def _marks_of(samplers: list[str]) -> dict[str, tuple[str, str]]:
+    others = iter(_OTHER_MARKS * len(samplers))
+    return {name: _SAMPLER_MARKS.get(name) or next(others) for name in samplers}
+
+
+def _proof_table(proof: Proof) -> str:
+    rows = [
+        (
+            text(row.sampler),
+            text(row.integrand),
+            number(row.z, f"{row.z:+.2f}".replace("-", "\u2212")),
+            times(row.multiplier),
+            count(row.effective_sample_size),
+            times(row.largest_weight),
+            size(row.num_bytes),
+            plain(row.num_ranges, digits=2),
+        )
+        for row in proof.rows
+    ]
+    header = (
+        "sampler",
+        "quantity estimated",
+        "bias,<br>standard errors",
+        "variance<br>gain",
+        "worth in<br>uniform points",
+        "largest weight /<br>mean weight",
+        "read<br>a draw",
+        "ranges<br>a draw",
+    )
+    return markup.table("Draws held against the truth", header, rows)
+
+
+def _stream_section(report: Report) -> str:
+    stream, problem = report.stream, report.problem
+    sparse, dense = stream.sparse, stream.dense
+    return markup.section(
+        "bytes",
+        "What is read and shipped follows the points drawn, not the size of the field",
+        paragraph(
+            f"The encoder needs its whole input frame, {size(sparse.input_bytes)} a sample, in every run. All the rest "
+            f"follows the draw: {size(sparse.query_bytes)} are read for {count(sparse.num_points)} drawn points, whose "
+            f"values and ids alone are {size(sparse.point_bytes)}; that is "
+            f"{plain(sparse.query_bytes / sparse.point_bytes)} times the physical limit.",
+            f"A loader that reads every point of the {count(problem.num_points)} ships {size(dense.shipped_bytes)} a "
+            f"sample, this one {size(sparse.shipped_bytes)}.",
+        ),
+        markup.figure(
+            "Bytes of one training sample: read from the store, counted at the file system, and shipped from a worker "
+            "to the training process in one packed buffer (values, coordinates, weights and ids). The mark "
+            "of the physical limit is in the table.",
+            markup.dot_legend(
+                (f"var(--{colour})", words)
+                for colour, words in (
+                    ("input", "input frame of the encoder"),
+                    ("sparse", "drawn points, by importance"),
+                    ("third", "drawn points, in between"),
+                    ("dense", "every point"),
+                )
+            ),
+            figures.draw_bars(_byte_bars(stream), name="bytes", alt=_byte_alt(stream), x_label="KiB a sample"),
+        ),
+        _stream_table(stream),
+    )
+
+
+def _byte_bars(stream: Stream) -> dict[str, list[figures.Bar]]:
+    from preprocess.inspect import format_bytes
+
+    colours = ["sparse", *["third"] * (len(stream.rows) - 2), "dense"]
+    groups: dict[str, list[figures.Bar]] = {"Read from the store": [], "Shipped to the training process": []}
+    for colour, row in zip(colours, stream.rows, strict=True):
+        pairs = ((row.input_bytes, row.read_bytes), (row.shipped_input_bytes, row.shipped_bytes))
+        for bars, (inputs, total) in zip(groups.values(), pairs, strict=True):
+            parts = (("input", inputs / 1024), (colour, (total - inputs) / 1024))
+            bars.append(figures.Bar(name=row.sampler, parts=parts, text=format_bytes(round(total))))
+    return groups
+
+
+def _byte_alt(stream: Stream) -> str:
+    parts = [f"{row.sampler}: {row.read_bytes:.0f} read, {row.shipped_bytes:.0f} shipped" for row in stream.rows]
+    return f"Bytes of a sample. {'; '.join(parts)}"
+
+
+def _stream_table(stream: Stream) -> str:
+    dense = stream.dense
+    rows = [
+        (
+            f"{text(row.sampler)}<br><small>{text(row.note)}</small>",
+            count(row.num_points),
+            size(row.query_bytes),
+            size(row.point_bytes),
+            times(row.query_bytes / row.point_bytes),
+            plain(row.read_ranges, digits=2),
+            size(row.shipped_bytes),
+            percent(row.shipped_bytes / dense.shipped_bytes),
+            plain(row.samples_per_s),
+        )
+        for row in stream.rows
+    ]
+    header = (
+        "sampler",
+        "points<br>a sample",
+        "read for<br>targets",
+        "limit: bytes<br>of the points",
+        "read /<br>limit",
+        "ranges,<br>with input",
+        "shipped",
+        "of dense",
+        "samples<br>per second",
+    )
+    table = markup.table("Per training sample", header, rows)
+    note = paragraph(
+        f"<small>Limit: points \u00d7 (values of 4 bytes for each target frame and channel + an id of 4 bytes, none "
+        f"where every point is taken). Speed: one process, warm cache, batches of {count(stream.batch_size)}; median "
+        f"of {count(stream.num_rounds)} rounds of {count(stream.num_batches)} batches, the loaders taking turns.</small>"
+    )
+    return table + note
+
+
+def _training_section(report: Report) -> str:
+    sparse, dense = report.sparse, report.dense
+    legend = markup.line_legend(
+        [
+            ("sparse", "", "o", f"sparse run: {text(sparse.sampler)}"),
+            ("dense", "5 3", "s", f"dense run: {text(dense.sampler)}"),
+        ]
+    )
+    charts = "".join(_training_charts(sparse, dense))
+    return markup.section(
+        "training",
+        f"By the clock, the {'sparse' if sparse.final_error < dense.final_error else 'dense'} run is ahead",
+        paragraph(
+            "Errors are always measured on every point: the relative L2 error of predicted fields of the test split, "
+            "in physical units. The loss of the sparse run is the weighted estimate of what the dense run computes, "
+            "hence noisier. Time is training time, evaluation not counted.",
+        ),
+        markup.figure(
+            "Above: loss of each step (thin) and its running median. Below: error on all points of the test split. "
+            "Left by optimiser step, right by wall-clock; all vertical axes are logarithmic.",
+            legend,
+            f'<div class="charts">{charts}</div>',
+        ),
+        _run_table(sparse, dense),
+    )
+
+
+def _training_charts(sparse: Run, dense: Run) -> list[str]:
+    charts = []
+    for kind, y_label in (("loss", "Training loss (normalised units²)"), ("error", "Test error on all points")):
+        for axis, x_label in (("step", "optimiser step"), ("time", "training time, s")):
+            lines = [line for run in (dense, sparse) for line in _run_lines(run, kind=kind, by_time=axis == "time")]
+            charts.append(
+                figures.draw_lines(
+                    lines,
+                    name=f"{kind}-{axis}",
+                    alt=f"{y_label} by {x_label}. " + "; ".join(_curve_words(run, kind) for run in (sparse, dense)),
+                    x_label=x_label,
+                    y_label=y_label,
+                    format_y=(lambda value: f"{value:g}") if kind == "loss" else _percent_tick,
+                )
+            )
+    return charts
+
+
+def _run_lines(run: Run, *, kind: str, by_time: bool) -> list[figures.Line]:
+    dashed = run.name == "dense"
+    if kind == "error":
+        x = run.eval_seconds if by_time else run.eval_steps.astype(np.float64)
+        marker = "o" if run.name == "sparse" else "s"
+        return [figures.Line(colour=run.name, x=x, y=run.eval_errors, marker=marker, dashed=dashed)]
+    x = run.seconds if by_time else np.arange(1.0, run.num_steps + 1)
+    return [
+        figures.Line(colour=run.name, x=x, y=run.losses, width=0.6, strength=0.3),
+        figures.Line(colour=run.name, x=x, y=_running_median(run.losses), dashed=dashed),
+    ]
+
+
+def _running_median(values: Float64[np.ndarray, " step"]) -> Float64[np.ndarray, " step"]:
+    """Return the median of the values around each one, a twentieth of all of them."""
+    half = max(1, values.size // 40)
+    padded = np.pad(values, half, mode="reflect") if values.size > half else np.pad(values, half, mode="edge")
+    return np.median(np.lib.stride_tricks.sliding_window_view(padded, 2 * half + 1), axis=1)
+
+
+def _curve_words(run: Run, kind: str) -> str:
+    values = run.losses if kind == "loss" else run.eval_errors
+    return f"{run.name} run: from {values[0]:.3g} to {values[-1]:.3g}"
+
+
+def _run_table(sparse: Run, dense: Run) -> str:
+    rows = [
+        (
+            f'<span class="{run.name}">{run.name}</span>',
+            text(run.sampler),
+            count(run.num_steps),
+            duration(float(run.seconds[-1])),
+            duration(run.step_seconds),
+            percent(run.waited / float(run.seconds[-1])),
+            percent(run.final_error),
+            percent(float(run.eval_errors.min())),
+        )
+        for run in (sparse, dense)
+    ]
+    header = (
+        "run",
+        "points of the loss",
+        "steps",
+        "training<br>time",
+        "time<br>a step",
+        "of it waiting<br>for batches",
+        "test error<br>at the end",
+        "lowest<br>test error",
+    )
+    return markup.table("The two runs", header, rows)
+
+
+def _prediction_section(report: Report) -> str:
+    problem, prediction = report.problem, report.prediction
+    fields = figures.Scale.of_field(prediction.input, prediction.target, *prediction.predicted.values())
+    errors = {name: values - prediction.target for name, values in prediction.predicted.items()}
+    largest = max(float(np.abs(part).max()) for part in errors.values())
+    differences = figures.Scale.of_errors(largest)
+    unit = _unit(problem.unit)
+    pictures = [
+        markup.picture(
+            f"Input, t = {prediction.input_time:g}{_unit(problem.time_unit)}",
+            figures.draw_field(prediction.input, fields),
+            f"The field {problem.field} that both models are given",
+        ),
+        markup.picture(
+            f"Truth, t = {prediction.target_time:g}{_unit(problem.time_unit)}",
+            figures.draw_field(prediction.target, fields),
+            f"The field {problem.field} that both models are to predict",
+        ),
+    ]
+    for name in ("sparse", "dense"):
+        pictures += _predicted_pictures(report, name, fields, differences)
+    return markup.section(
+        "predictions",
+        "What the models predict at every point of a simulation they never saw",
+        markup.figure(
+            f"Test trajectory {prediction.trajectory}, frame {prediction.input_frame} to {prediction.target_frame}. "
+            f"All fields share one colour scale, both errors another. Largest error at a point: sparse "
+            f"{plain(float(np.abs(errors['sparse']).max()))}{unit}, dense "
+            f"{plain(float(np.abs(errors['dense']).max()))}{unit}.",
+            f'<div class="pictures three">{"".join(pictures)}</div>',
+            markup.scale_bar(
+                f"{text(problem.field.capitalize())}{_in_unit(problem.unit)}",
+                figures.draw_colour_bar(fields),
+                [_tick(tick) for tick in fields.ticks()],
+            ),
+            markup.scale_bar(
+                f"Error: predicted \u2212 true{_in_unit(problem.unit)}",
+                figures.draw_colour_bar(differences),
+                [_tick(tick) for tick in differences.ticks()],
+            ),
+        ),
+    )
+
+
+def _predicted_pictures(
+    report: Report, name: RunName, fields: figures.Scale, differences: figures.Scale
+) -> tuple[str, str]:
+    prediction = report.prediction
+    values = prediction.predicted[name]
+    title = f'<span class="{name}">{name.capitalize()} run</span>'
+    return (
+        markup.picture(title, figures.draw_field(values, fields), f"The field predicted by the {name} run"),
+        markup.picture(
+            f"{title}, error",
+            figures.draw_field(values - prediction.target, differences),
+            f"Predicted minus true field of the {name} run",
+            f"relative L2 error {percent(prediction.error(name))}",
+        ),
+    )
+
+
+def _origin_section(report: Report) -> str:
+    problem = report.problem
+    splits = ", ".join(f"{name} {number}" for name, number in problem.splits.items())
+    data = (
+        ("data set", text(f"{problem.title}; {problem.equation}")),
+        ("points of a frame", f"{problem.shape[0]} \u00d7 {problem.shape[1]} = {count(problem.num_points)}"),
+        ("frames", count(problem.num_frames)),
+        ("trajectories", text(splits)),
+        ("input to target", text(f"{problem.lead:g}{_unit(problem.time_unit)} ahead")),
+    )
+    facts = [(text(name), text(value)) for name, value in {**report.settings, **report.machine}.items()]
+    spent = [(text(name), duration(seconds)) for name, seconds in report.stage_seconds.items()]
+    spent.append(("all", duration(sum(report.stage_seconds.values()))))
+    return markup.section(
+        "origin",
+        "How this page was made",
+        paragraph("Everything on it was measured on this machine; nothing is copied from elsewhere."),
+        markup.listing((command.line, command.purpose) for command in report.commands),
+        '<div class="beside"><div>',
+        markup.table("Data, settings, machine", (), [*data, *facts], kind="words"),
+        "</div><div>",
+        markup.table("Time spent", (), spent),
+        "</div></div>",
+    )
+
+
+def _unit(unit: str) -> str:
+    return f"\u202f{text(unit)}" if unit else ""
+
+
+def _in_unit(unit: str) -> str:
+    return f" ({text(unit)})" if unit else ""
+
+
+def _tick(value: float) -> str:
+    return "0" if value == 0 else markup.significant(value, 2)
+
+
+def _percent_tick(value: float) -> str:
+    return f"{100 * value:g} %"
