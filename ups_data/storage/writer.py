@@ -25,7 +25,8 @@ from ups_data.storage.tables import TrajectoryTables
 from ups_data.storage.zarr_store import TABLE_GROUP, partial_path
 
 _MANIFEST_HEAD_BYTES = 4096
-_GROUPS = ("", "pages", TABLE_GROUP)
+GROUPS = ("", "pages", TABLE_GROUP)
+"""Keys of the Zarr groups of every store."""
 
 
 class ArrayWriter:
@@ -97,7 +98,7 @@ class StoreWriter:
             raise
         except OSError as error:
             raise StoreError(f"cannot write beside {self.dest}: {error}") from error
-        for group in _GROUPS:
+        for group in GROUPS:
             self.write_json(
                 f"{group}/zarr.json".lstrip("/"), {"zarr_format": 3, "node_type": "group", "attributes": {}}
             )

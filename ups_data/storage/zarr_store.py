@@ -43,7 +43,7 @@ class ZarrStore(Store):
     def __init__(self, root: Path) -> None:
         self.location = str(root)
         self._bytes: ByteStore = LocalByteStore(root)
-        self.manifest = _read_manifest(root, self._bytes)
+        self.manifest = read_manifest(root, self._bytes)
         self._entries = {entry.key: entry for entry in self.manifest.files}
         self._check_sizes()
         self.tables = self._read_tables()
@@ -278,7 +278,14 @@ def _reopen(root: Path, fingerprint: str) -> ZarrStore:
     return store
 
 
-def _read_manifest(root: Path, source: ByteStore) -> Manifest:
+def read_manifest(root: Path, source: ByteStore) -> Manifest:
+    """Read and check the manifest of the store at `root`.
+
+    Raises:
+        StoreNotFoundError: there is none.
+        SchemaError: it breaks the schema, or was changed after it was written.
+        CorruptionError: it is not text, or larger than a manifest can be.
+    """
     where = str(root / MANIFEST_NAME)
     try:
         content = source.read(MANIFEST_NAME, max_bytes=MAX_MANIFEST_BYTES)

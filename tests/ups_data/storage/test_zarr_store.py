@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import pickle
 import shutil
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import google_crc32c
 import numpy as np
 import pytest
 
 import ups_data
 from tests.ups_data.storage.cases import make_store, plane
+from tests.ups_data.storage.damage import edit_manifest, file_keys, replace_file, replace_table
 from ups_data.errors import CorruptionError, SchemaError, StoreError, StoreNotFoundError, UpsDataError
 from ups_data.schema import Manifest
 from ups_data.storage.shard import encode_shard
@@ -39,38 +37,6 @@ def copy(intact, tmp_path) -> Path:
 def plain(tmp_path_factory, tmp_path) -> Path:
     """A store of the default codec, to be damaged."""
     return Path(make_store(plane(), tmp_path / "store").location)
-
-
-def file_keys(root: Path) -> list[str]:
-    return sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file())
-
-
-def edit_manifest(root: Path, edit: Callable[[dict[str, Any]], object], *, sign: bool = True) -> None:
-    """Change a manifest as somebody would who knows how its fingerprint is made."""
-    content = json.loads((root / "manifest.json").read_text())
-    content.pop("fingerprint")
-    edit(content)
-    text = json.dumps(content, separators=(",", ":"))
-    stated = hashlib.sha256(text.encode()).hexdigest() if sign else "0" * 64
-    (root / "manifest.json").write_text(json.dumps({"fingerprint": stated, **content}))
-
-
-def replace_file(root: Path, key: str, content: bytes) -> None:
-    """Replace a file and its entry in the manifest, so that sizes and hashes agree."""
-    (root / key).write_bytes(content)
-
-    def update(manifest: dict[str, Any]) -> None:
-        entry = next(entry for entry in manifest["files"] if entry["key"] == key)
-        entry.update(size_bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
-
-    edit_manifest(root, update)
-
-
-def replace_table(root: Path, name: str, values: np.ndarray) -> None:
-    place = "/".join(["0"] * values.ndim)
-    payload = values.tobytes()
-    content = payload + google_crc32c.value(payload).to_bytes(4, "little")
-    replace_file(root, f"trajectories/{name}/c/{place}", content)
 
 
 def refusal_of(root: Path, digest: str) -> str | None:
