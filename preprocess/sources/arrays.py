@@ -89,7 +89,7 @@ class ArraysSource(Source):
         )
         self._loaded: dict[tuple[Path, str | None], Shaped[np.ndarray, "..."]] = {}
         self._cloud = self._find(description.coordinates) if description.coordinates is not None else None
-        self._nodes: tuple[Float64[np.ndarray, " node"], ...] = ()
+        self._nodes: tuple[Float64[np.ndarray, " _"], ...] = ()
         self.axes = self._grid_axes(description) if self._cloud is None else self._cloud_axes(description, self._cloud)
         self.time_unit = description.times.unit if description.times is not None else None
         self.trajectories = self._describe_trajectories(description)

@@ -48,7 +48,7 @@ class NeuralOperatorSource(Source):
     keys: ClassVar[frozenset[str]]
     field_key: ClassVar[str]
 
-    _nodes: tuple[Float64[np.ndarray, " node"], ...]
+    _nodes: tuple[Float64[np.ndarray, " _"], ...]
 
     def __init__(self, paths: Sequence[Path], tensors: Sequence[Tensors]) -> None:
         self.paths = tuple(paths)

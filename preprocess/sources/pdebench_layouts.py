@@ -71,7 +71,7 @@ class Place:
     group: str
     prefix: tuple[int, ...]
     info: TrajectoryInfo
-    nodes: tuple[Float64[np.ndarray, " node"], ...]
+    nodes: tuple[Float64[np.ndarray, " _"], ...]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -337,7 +337,7 @@ def _places_of_rows(  # noqa: PLR0917  one call of each layout, all of it differ
     dataset: str,
     count: int,
     outer: tuple[int, ...],
-    nodes: tuple[Float64[np.ndarray, " node"], ...],
+    nodes: tuple[Float64[np.ndarray, " _"], ...],
     times: Float64[np.ndarray, " time"],
     parameters: Mapping[str, float],
     options: PDEBenchOptions,
@@ -364,7 +364,7 @@ def _with_split(place: Place, row: int, count: int, options: PDEBenchOptions) ->
 
 def _read_axes(
     file: h5py.File, path: Path, shape: tuple[int, ...], dataset: str
-) -> tuple[Float64[np.ndarray, " node"], ...]:
+) -> tuple[Float64[np.ndarray, " _"], ...]:
     nodes = []
     for axis, size in zip(AXES, shape, strict=False):
         where = f"{path.name}: {axis}-coordinate"
