@@ -242,9 +242,9 @@ class _Conversion:
 
     def _parameter_specs(self) -> tuple[ParameterSpec, ...]:
         values = self._plan.parameters[self._counted]
-        names = self._source.trajectories[0].parameters
+        names, units = self._source.trajectories[0].parameters, self._source.parameter_units
         return tuple(
-            ParameterSpec(name=name, mean=float(column.mean()), std=float(column.std()))
+            ParameterSpec(name=name, unit=units.get(name), mean=float(column.mean()), std=float(column.std()))
             for name, column in zip(names, values.T, strict=True)
         )
 

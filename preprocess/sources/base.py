@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import numpy as np
@@ -62,6 +63,8 @@ class Source(ABC):
     A source is opened with `Source.open(paths, ...)`, describes itself from metadata alone, and then reads
     blocks of frames. It is picklable (handles are opened lazily), never guesses, and raises `SourceError`
     naming file and item for whatever does not fit.
+
+    `parameter_units` holds the units of those parameters whose unit the source tells.
     """
 
     format: ClassVar[str]
@@ -76,6 +79,7 @@ class Source(ABC):
     dtype: np.dtype[Any]
     trajectories: Sequence[TrajectoryInfo]
     notes: tuple[str, ...]
+    parameter_units: Mapping[str, str] = MappingProxyType({})
 
     @classmethod
     @abstractmethod

@@ -1,0 +1,84 @@
+"""A format is recognised by content, or the message says what is missing."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from preprocess.sources import SOURCES, open_source
+from ups_data.errors import SourceError, UnknownFormatError
+
+WriteArrays = Callable[..., Path]
+WriteHDF5 = Callable[..., Path]
+
+
+def burgers_file(write: WriteHDF5, name: str) -> Path:
+    content = {"tensor": np.ones((2, 3, 4)), "x-coordinate": np.arange(4.0), "t-coordinate": np.arange(3.0)}
+    return write(name, content, {"Nu": 0.1})
+
+
+def darcy_file(path: Path) -> Path:
+    torch.save({"x": torch.ones(2, 4, 4, dtype=torch.bool), "y": torch.ones(2, 4, 4)}, path)
+    return path
+
+
+def test_formats_go_by_content_and_not_by_name(
+    tmp_path: Path, write_arrays: WriteArrays, write_hdf5: WriteHDF5
+) -> None:
+    files = {
+        "arrays": write_arrays().rename(tmp_path / "one.h5"),
+        "pdebench": burgers_file(write_hdf5, "two.pt"),
+        "neuraloperator": darcy_file(tmp_path / "three.yaml"),
+    }
+    assert files.keys() == SOURCES.keys()
+    for name, path in files.items():
+        assert open_source([path]).format == name
+        assert [known for known, source in SOURCES.items() if source.recognises(path)] == [name]
+
+
+@pytest.mark.parametrize("content", [b"", b"x", b"\0" * 100, b"hello\n", b"PK\x03\x04", b"\x93NUMPY", b"fields\xff:\n"])
+def test_recognising_never_raises(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "a").write_bytes(content)
+    found = [name for name, source in SOURCES.items() if source.recognises(tmp_path / "a")]
+    assert found == (["arrays"] if content.startswith(b"\x93NUMPY") else [])
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [("a.dat", ""), ("a.pt", " Its name looks like 'neuraloperator': --format neuraloperator tells what is missing.")],
+)
+def test_an_unknown_file_is_told_what_is_known(tmp_path: Path, name: str, hint: str) -> None:
+    (tmp_path / name).write_text("hello")
+    with pytest.raises(UnknownFormatError) as raised:
+        open_source([tmp_path / name])
+    assert f"{name} is in no format that is known here.{hint} Supported are arrays: NumPy" in str(raised.value)
+    assert "pdebench: PDEBench .hdf5/.h5 files" in str(raised.value)
+
+
+def test_paths_are_checked_first(tmp_path: Path, write_arrays: WriteArrays) -> None:
+    path = write_arrays()
+    for paths, message in [
+        ([], "no source was given"),
+        ([tmp_path], "is a directory; name the files in it"),
+        ([tmp_path / "mad.yaml"], "mad.yaml is not there. Did you mean 'made.yaml'"),
+        ([tmp_path / "nowhere" / "made.yaml"], "made.yaml is not there$"),
+        ([path, path], "every file can be given once"),
+    ]:
+        with pytest.raises(SourceError, match=message):
+            open_source(paths)
+    path.write_text("")
+    with pytest.raises(SourceError, match=r"made.yaml is empty"):
+        open_source([path])
+
+
+def test_formats_are_not_mixed(tmp_path: Path, write_hdf5: WriteHDF5) -> None:
+    paths = [burgers_file(write_hdf5, "a.h5"), darcy_file(tmp_path / "b.pt")]
+    with pytest.raises(UnknownFormatError, match=r"one format: a.h5 is pdebench, b.pt is neuraloperator"):
+        open_source(paths)
+
+
+def test_an_unknown_format_names_the_nearest(write_arrays: WriteArrays) -> None:
+    with pytest.raises(UnknownFormatError, match=r"there is no format 'array'. Did you mean 'arrays'\?"):
+        open_source([write_arrays()], "array")
