@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
@@ -14,6 +15,9 @@ from ups_data.models.fourier import FourierFeatures, Frequencies
 from ups_data.models.lattice import Lattice, Neighbourhood, find_neighbours
 from ups_data.schema import Record
 
+_KEY_WIDTH = 16  # of a head: enough to tell a handful of neighbours apart
+_HARMONICS = (1, 2)
+
 
 class DecoderConfig(Record):
     """How points are answered.
@@ -23,11 +27,11 @@ class DecoderConfig(Record):
         heads: attention heads; they divide the width of the tokens.
         attention: `local` attends to the tokens around a query, `global` to all of them (for comparison).
         window: tokens along each axis that a query attends to (`local`); 2 are the corners of the cell around it.
-        frequencies: of the Fourier features that tell queries where they are.
+        frequencies: of the Fourier features that tell queries where they are in the domain.
     """
 
     layers: Annotated[int, pydantic.Field(ge=1)] = 1
-    heads: Annotated[int, pydantic.Field(ge=1)] = 4
+    heads: Annotated[int, pydantic.Field(ge=1)] = 1
     attention: Literal["local", "global"] = "local"
     window: Annotated[int, pydantic.Field(ge=2)] = 2
     frequencies: Frequencies = (1, 2, 4)
@@ -38,9 +42,8 @@ class AnyPointDecoder(torch.nn.Module):
 
     With `attention="local"` a query attends to the tokens around it: O(Q k) for k = window ** D. It knows from the
     first step which tokens matter, where plain cross-attention has to learn that from sparse queries and may never do
-    so. The value that a query takes from a token is modulated by their offset, so a token describes the field around it
-    and not only at it; all shares vanish at the rim of the window, so the answer is continuous in space. Queries do not
-    see one another: they may be decoded in parts, and padding harms nobody.
+    so. Its answer is continuous in space. Queries do not see one another: they may be decoded in parts, and padding
+    harms nobody.
 
     Args:
         config: settings.
@@ -55,11 +58,9 @@ class AnyPointDecoder(torch.nn.Module):
         super().__init__()
         if width % config.heads:
             raise ConfigError(f"model.width={width} is no multiple of model.decoder.heads={config.heads}")
-        self.config, self.periodic = config, periodic
+        self.config = config
         self.features = FourierFeatures(periodic, config.frequencies)
-        self.start = torch.nn.Sequential(
-            torch.nn.Linear(self.features.num_features, width), torch.nn.GELU(), torch.nn.Linear(width, width)
-        )
+        self.start = torch.nn.Linear(self.features.num_features, width)
         layer = LocalLayer if config.attention == "local" else GlobalLayer
         self.layers = torch.nn.ModuleList(
             layer(width=width, heads=config.heads, dims=len(periodic)) for _ in range(config.layers)
@@ -90,32 +91,36 @@ class AnyPointDecoder(torch.nn.Module):
 
 
 class LocalLayer(torch.nn.Module):
-    """Attention of every query to the tokens of its window, and a network for each query; each residual."""
+    """Attention of every query to the tokens of its window, and a network for each query; each residual.
+
+    The shares of the tokens vanish at the rim of the window, so what is taken is continuous. It is then modulated by
+    where in its cell of the lattice the query lies (sines and cosines of its place, in lattice spacings): a token thus
+    describes the field around it, and not only at it.
+    """
 
     def __init__(self, *, width: int, heads: int, dims: int) -> None:
         super().__init__()
         self.heads = heads
-        self.query_norm, self.token_norm = torch.nn.LayerNorm(width), torch.nn.LayerNorm(width)
-        self.query = torch.nn.Linear(width, width)
-        self.keys_values = torch.nn.Linear(width, 2 * width)
-        self.modulation = torch.nn.Sequential(
-            torch.nn.Linear(dims, width // 2), torch.nn.GELU(), torch.nn.Linear(width // 2, width)
-        )
-        self.merge = torch.nn.Linear(width, width)
-        self.network_norm = torch.nn.LayerNorm(width)
+        self.token_norm, self.network_norm = torch.nn.LayerNorm(width), torch.nn.LayerNorm(width)
+        self.query = torch.nn.Linear(width, heads * _KEY_WIDTH)
+        self.key = torch.nn.Linear(width, heads * _KEY_WIDTH)
+        self.value = torch.nn.Linear(width, width)
+        self.modulation = torch.nn.Linear(2 * len(_HARMONICS) * dims, width)
         self.network = _network(width, width)
 
     def forward(
         self, hidden: Float[torch.Tensor, "batch query width"], latent: Lattice, near: Neighbourhood
     ) -> Float[torch.Tensor, "batch query width"]:
         """Let queries take from their tokens."""
-        queries = self.query(self.query_norm(hidden)).unflatten(-1, (self.heads, -1))
-        gathered = near.gather(self.keys_values(self.token_norm(latent.values)))
-        keys, values = gathered.chunk(2, dim=-1)
-        logits = (queries[:, :, None] * keys.unflatten(-1, (self.heads, -1))).sum(dim=-1)
-        shares = (logits * queries.shape[-1] ** -0.5 + near.log_window()[..., None]).softmax(dim=2)
-        values = (values * (1 + self.modulation(near.offset))).unflatten(-1, (self.heads, -1))
-        hidden = hidden + self.merge((shares[..., None] * values).sum(dim=2).flatten(2))
+        tokens = self.token_norm(latent.values)
+        queries = self.query(hidden).unflatten(-1, (self.heads, _KEY_WIDTH))
+        keys = near.gather(self.key(tokens)).unflatten(-1, (self.heads, _KEY_WIDTH))
+        logits = (queries[:, :, None] * keys).sum(dim=-1) * _KEY_WIDTH**-0.5
+        shares = (logits + near.log_window()[..., None]).softmax(dim=2)
+        taken = near.mix(self.value(tokens), shares)
+        phases = [2 * math.pi * number * near.place for number in _HARMONICS]
+        within = torch.cat([wave(phase) for phase in phases for wave in (torch.sin, torch.cos)], dim=-1)
+        hidden = hidden + taken * (1 + self.modulation(within))
         return hidden + self.network(self.network_norm(hidden))
 
 
