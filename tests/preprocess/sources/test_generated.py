@@ -1,0 +1,115 @@
+"""Generated data: solutions hold against an exact one, descriptions convert, failures leave nothing.
+
+JAX runs threads, and other tests fork: every generation runs in a process of its own.
+"""
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from preprocess.sources import open_source
+from preprocess.sources.generated import generate
+from ups_data.errors import ConfigError, StoreExistsError
+
+RunCommand = Callable[..., subprocess.CompletedProcess[str]]
+
+pytest.importorskip("exponax")
+
+
+def exact_burgers(start: np.ndarray, viscosity: float, time: float) -> np.ndarray:
+    """Solve u_t + u u_x = nu u_xx on the periodic unit interval by the Cole-Hopf transform, spectrally."""
+    wave = 2j * np.pi * np.fft.fftfreq(start.size, 1 / start.size)
+    mean = start.mean()
+    integral = np.fft.fft(start - mean)
+    integral[1:] /= wave[1:]
+    integral[0] = 0
+    heat = np.fft.fft(np.exp(-np.fft.ifft(integral).real / (2 * viscosity))) * np.exp(viscosity * wave**2 * time)
+    moving = -2 * viscosity * np.fft.ifft(wave * heat).real / np.fft.ifft(heat).real
+    return mean + np.fft.ifft(np.fft.fft(moving) * np.exp(-wave * mean * time)).real
+
+
+def test_burgers_agrees_with_the_exact_solution(run_command: RunCommand, tmp_path: Path) -> None:
+    sizes = ["--trajectories", 2, "--frames", 4, "--resolution", 128, "--viscosity", 0.02]
+    result = run_command("generate", "burgers_1d", "raw", *sizes)
+    assert result.returncode == 0, result.stderr
+    source = open_source([tmp_path / "raw" / "burgers_1d.yaml"])
+    assert (source.name, source.fields[0].name, source.axes[0].periodic) == ("burgers_1d", "velocity", True)
+    np.testing.assert_allclose(source.read_coordinates(0)[0], np.arange(128) / 128)
+    assert source.trajectories[0].parameters == {"viscosity": 0.02}
+    for number, info in enumerate(source.trajectories):
+        frames = source.read_frames(number, 0, 4)[:, 0].astype("float64")
+        assert np.abs(frames[0]).max() == pytest.approx(1.0, abs=1e-6)
+        for frame, time in zip(frames, info.times, strict=True):
+            np.testing.assert_allclose(frame, exact_burgers(frames[0], 0.02, time), atol=2e-4)
+    assert not np.allclose(source.read_frames(0, 0, 1), source.read_frames(1, 0, 1))
+
+
+def test_more_trajectories_begin_with_the_same_ones(run_command: RunCommand, tmp_path: Path) -> None:
+    code = (
+        "from pathlib import Path; from preprocess.sources.generated import GenerateSettings, generate\n"
+        "for count, seed in ((1, 5), (3, 5), (1, 6)):\n"
+        "    size = {'num_trajectories': count, 'num_frames': 2, 'resolution': 32, 'seed': seed}\n"
+        "    generate('burgers', Path('raw'), GenerateSettings(**size, name=f'of_{count}_{seed}'))\n"
+    )
+    result = run_command(code=code)
+    assert result.returncode == 0, result.stderr
+    one, three, other = (np.load(tmp_path / "raw" / f"of_{name}.npy") for name in ("1_5", "3_5", "1_6"))
+    assert three.shape == (3, 2, 32, 32)
+    np.testing.assert_array_equal(one[0], three[0])
+    assert not np.array_equal(one, other)
+
+
+def test_turbulence_decays(run_command: RunCommand, tmp_path: Path) -> None:
+    sizes = ["--trajectories", 1, "--frames", 3, "--resolution", 64]
+    result = run_command("generate", "navier_stokes", "raw", *sizes, "--json")
+    assert result.returncode == 0, result.stderr
+    source = open_source([tmp_path / "raw" / "navier_stokes.yaml"])
+    assert [axis.upper for axis in source.axes] == pytest.approx([2 * np.pi] * 2)
+    frames = source.read_frames(0, 0, 3)[:, 0].astype("float64")
+    assert frames.mean(axis=(1, 2)) == pytest.approx([0.0] * 3, abs=1e-4)
+    enstrophy = np.square(frames).mean(axis=(1, 2))
+    assert enstrophy[0] == pytest.approx(9.0, rel=1e-5)
+    assert (np.diff(enstrophy) < 0).all()
+
+
+def test_a_solution_that_blows_up_is_told_and_leaves_nothing(run_command: RunCommand, tmp_path: Path) -> None:
+    sizes = ["--trajectories", 1, "--frames", 5, "--resolution", 1024, "--viscosity", 1e-9]
+    result = run_command("generate", "burgers_1d", "raw", *sizes)
+    assert result.returncode == 1, result.stdout
+    assert "recipe 'burgers_1d' blew up: trajectory 0, frame" in result.stderr
+    assert "Take a larger viscosity than 1e-09" in result.stderr
+    assert list((tmp_path / "raw").iterdir()) == []
+
+
+def test_what_is_there_is_not_replaced_unasked(tmp_path: Path) -> None:
+    (tmp_path / "burgers.npy").write_text("mine")
+    with pytest.raises(StoreExistsError, match=r"burgers.npy is there already; choose another folder or name, or pass"):
+        generate("burgers", tmp_path)
+    assert (tmp_path / "burgers.npy").read_text() == "mine"
+
+
+def test_an_unknown_recipe_names_the_nearest(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"there is no recipe 'burger_1d'. Did you mean 'burgers_1d'\?"):
+        generate("burger_1d", tmp_path)
+
+
+def test_a_missing_exponax_is_told(run_command: RunCommand) -> None:
+    code = "import sys; sys.modules['exponax'] = None; from preprocess.cli import main; main()"
+    result = run_command("generate", "burgers", "raw", code=code)
+    assert result.returncode == 2, result.stderr
+    assert 'exponax, which solves the recipes, is not installed: pip install "ups-data[demo]"' in result.stderr
+
+
+def test_recipes_are_steppers_of_exponax(run_command: RunCommand) -> None:
+    """Names alone, without solving: a renamed stepper or option of exponax would show here."""
+    code = (
+        "import inspect, exponax; from preprocess.sources.generated import RECIPES\n"
+        "for recipe in RECIPES.values():\n"
+        "    known = inspect.signature(getattr(exponax.stepper, recipe.stepper)).parameters\n"
+        "    assert {'diffusivity', 'order', *recipe.stepper_options} <= set(known), known\n"
+    )
+    result = run_command(code=code)
+    assert result.returncode == 0, result.stderr
