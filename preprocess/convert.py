@@ -50,7 +50,8 @@ def convert(
     Raises:
         StoreExistsError: `dest` is taken.
         SourceError: the source cannot be read, or a value is not finite; names file, item, frame and point.
-        SchemaError: settings that cannot hold for this source.
+        ConfigError: settings that cannot hold for this source.
+        SchemaError: coordinates or an importance metric that break a rule.
         StoreError: the disk is full or read-only.
     """
     plan = plan_conversion(source, settings)

@@ -135,7 +135,7 @@ def _statistics(manifest: Manifest) -> Table:
         change = "-" if record.delta_rms is None else f"{record.delta_rms:.4g}"
         numbers = (record.mean, record.std, record.min, record.max)
         table.add_row(
-            Text(record.channel), units[record.channel] or "-", *(f"{number:.4g}" for number in numbers), change
+            Text(record.channel), Text(units[record.channel] or "-"), *(f"{number:.4g}" for number in numbers), change
         )
     return table
 
@@ -149,14 +149,15 @@ def _axes(manifest: Manifest) -> Table:
     return table
 
 
-def _axis_cells(axis: AxisSpec) -> tuple[str, str, str]:
-    return axis.unit or "-", f"{axis.lower:g}", f"{axis.upper:g}"
+def _axis_cells(axis: AxisSpec) -> tuple[Text, str, str]:
+    # Text, not str: rich would take a unit like [m] for a style.
+    return Text(axis.unit or "-"), f"{axis.lower:g}", f"{axis.upper:g}"
 
 
 def _parameters(manifest: Manifest) -> Table:
     table = _new_table("Parameters", "parameter", "unit", "mean", "std")
     for record in manifest.parameters:
-        table.add_row(Text(record.name), record.unit or "-", f"{record.mean:.4g}", f"{record.std:.4g}")
+        table.add_row(Text(record.name), Text(record.unit or "-"), f"{record.mean:.4g}", f"{record.std:.4g}")
     return table
 
 

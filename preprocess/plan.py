@@ -13,7 +13,7 @@ from jaxtyping import Float64, Int64, Shaped, UInt8
 
 from preprocess.settings import ConvertSettings
 from preprocess.sources.base import Source, TrajectoryInfo
-from ups_data.errors import SchemaError, SourceError
+from ups_data.errors import ConfigError, SourceError
 from ups_data.importance import check_metrics
 from ups_data.pages import default_block_points, default_num_strata, default_page_points
 from ups_data.random import Stream, generator
@@ -60,7 +60,8 @@ def plan_conversion(source: Source, settings: ConvertSettings) -> ConvertPlan:
 
     Raises:
         SourceError: the source has no trajectory, or one with too many points.
-        SchemaError: settings that cannot hold for this source.
+        ConfigError: settings that cannot hold for this source.
+        SchemaError: an importance metric that does not exist.
     """
     check_metrics(settings.importance)
     infos = source.trajectories
@@ -76,7 +77,7 @@ def plan_conversion(source: Source, settings: ConvertSettings) -> ConvertPlan:
     num_pages = -(-num_points // layout.page_points)
     names, codes, provenance = _plan_splits(source, infos, settings)
     if "train" in names and not (codes == names.index("train")).any():
-        raise SchemaError(
+        raise ConfigError(
             f"split 'train' would get none of the {len(infos)} trajectories of {source.name}, so there would be "
             f"nothing to take statistics from; raise its share, or leave it out of `splits`"
         )
@@ -137,7 +138,7 @@ def _plan_layout(
     page_points = settings.page_points or default_page_points(typical_points)
     can_store = source.kind == "grid" and shape is not None
     if settings.dense == "stored" and not can_store:
-        raise SchemaError(
+        raise ConfigError(
             f"dense frames can only be stored where all trajectories share one grid, and those of {source.name} do "
             f"not; use dense: rebuilt"
         )
@@ -215,7 +216,7 @@ def _plan_splits(
     if None in given:
         raise SourceError(f"{source.name}: {infos[given.index(None)].item} has no split while others have one")
     if settings.splits is not None:
-        raise SchemaError(f"{source.name} brings its own splits {sorted(set(map(str, given)))}; leave out `splits`")
+        raise ConfigError(f"{source.name} brings its own splits {sorted(set(map(str, given)))}; leave out `splits`")
     names = tuple(dict.fromkeys(str(name) for name in given))
     _check_names(source, names, what="split")
     if len(names) > _MAX_SPLITS:

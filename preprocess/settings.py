@@ -41,7 +41,7 @@ class ConvertSettings(pydantic.BaseModel):
     codec: CodecName = "none"
     dense: Literal["auto", "stored", "rebuilt"] = "auto"
     splits: dict[Name, Annotated[float, pydantic.Field(gt=0, le=1)]] | None = None
-    seed: Annotated[int, pydantic.Field(ge=0, lt=2**63)] = 0
+    seed: Annotated[int, pydantic.Field(ge=0, le=2**53)] = 0
     shard_mib: Annotated[int, pydantic.Field(ge=1, le=4096)] = 32
 
     @pydantic.field_validator("splits")
