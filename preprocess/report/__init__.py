@@ -1,6 +1,7 @@
 """The report of a whole run, from fields to trained models: one HTML page, from plain records."""
 
 from preprocess.report.page import render_report, write_report
+from preprocess.report.proof import summarise_proof
 from preprocess.report.records import (
     Command,
     DrawExample,
@@ -8,6 +9,7 @@ from preprocess.report.records import (
     Prediction,
     Problem,
     Proof,
+    ProofDraws,
     ProofRow,
     Report,
     Run,
@@ -23,6 +25,7 @@ __all__ = [
     "Prediction",
     "Problem",
     "Proof",
+    "ProofDraws",
     "ProofRow",
     "Report",
     "Run",
@@ -30,5 +33,6 @@ __all__ = [
     "Stream",
     "StreamRow",
     "render_report",
+    "summarise_proof",
     "write_report",
 ]

@@ -240,12 +240,11 @@ def draw_bars(groups: Mapping[str, Sequence[Bar]], *, name: str, alt: str, x_lab
 
 @dataclass(frozen=True, kw_only=True)
 class Dot:
-    """One mark of a dot chart."""
+    """One mark of a dot chart: a variable of the style sheet and a marker."""
 
     row: str
     value: float
-    colour: str
-    marker: str
+    mark: tuple[str, str]
 
 
 def draw_dots(dots: Sequence[Dot], *, name: str, alt: str, x_label: str) -> str:
@@ -257,9 +256,9 @@ def draw_dots(dots: Sequence[Dot], *, name: str, alt: str, x_label: str) -> str:
             axes.plot(
                 [dot.value],
                 [rows.index(dot.row)],
-                marker=dot.marker,
+                marker=dot.mark[1],
                 markersize=7,
-                color=_VARIABLES[dot.colour],
+                color=_VARIABLES[dot.mark[0]],
                 markeredgewidth=0,
             )
         axes.set_xscale("log")

@@ -55,6 +55,7 @@ def render_report(report: Report) -> str:
 
 def _header(report: Report) -> str:
     sparse, dense, stream = report.sparse, report.dense, report.stream
+    worth = report.proof.multiplier(stream.sparse.sampler)
     return (
         f'<header><p class="kicker">ups_data · sparse queries for neural PDE surrogates · {text(report.created)}</p>'
         f"<h1>{_headline(sparse, dense)}</h1>"
@@ -73,8 +74,8 @@ def _header(report: Report) -> str:
         )
         + _key_figure(
             "Worth of a drawn point, in uniform random points",
-            times(_mean_multiplier(report.proof), digits=2),
-            "geometric mean over the quantities tested below",
+            times(worth, digits=2) if worth else "unknown",
+            "in variance; geometric mean over the quantities tested below",
         )
         + "</dl></header>"
     )
@@ -114,11 +115,6 @@ def _time_figure(sparse: Run, dense: Run) -> str:
     if reached is None:
         return _key_figure("Time to the dense run's final error", "not reached", f"by the sparse run; dense: {total}")
     return _key_figure("Time to the dense run's final error", duration(reached), f"against {total} of the dense run")
-
-
-def _mean_multiplier(proof: Proof, sampler: str = "importance") -> float:
-    values = [row.multiplier for row in proof.rows if row.sampler == sampler]
-    return float(np.exp(np.mean(np.log(values)))) if values else float("nan")
 
 
 def _draw_section(report: Report) -> str:
@@ -199,44 +195,46 @@ def _weight_span(example: DrawExample) -> tuple[float, float]:
 
 
 def _proof_section(proof: Proof) -> str:
-    samplers = list(dict.fromkeys(row.sampler for row in proof.rows))
+    samplers = [row.sampler for row in proof.draws]
     marks = _marks_of(samplers)
-    dots = [
-        figures.Dot(row=row.integrand, value=row.multiplier, colour=marks[row.sampler][0], marker=marks[row.sampler][1])
-        for row in proof.rows
-        if np.isfinite(row.multiplier) and row.multiplier > 0
-    ]
-    largest = max(abs(row.z) for row in proof.rows)
-    verdict = (
-        f"No bias was found: the largest deviation is {plain(largest, digits=2)} standard errors, where "
-        f"{plain(proof.limit, digits=2)} would be too much for this number of tests."
-        if proof.ok
-        else f"<strong>A bias was found:</strong> the largest deviation is {plain(largest, digits=2)} standard errors, "
-        f"and {plain(proof.limit, digits=2)} is the limit for this number of tests."
-    )
+    shown = [row for row in proof.rows if row.multiplier is not None]
+    words = "; ".join(f"{row.integrand}, {row.sampler}: {markup.significant(row.multiplier or 0, 3)}" for row in shown)
     chart = figures.draw_dots(
-        dots,
+        [figures.Dot(row=row.integrand, value=row.multiplier or 0, mark=marks[row.sampler]) for row in shown],
         name="worth",
-        alt="Variance of uniform draws over that of each sampler, by quantity: "
-        + "; ".join(f"{row.sampler} {row.integrand} {markup.significant(row.multiplier, 3)}" for row in proof.rows),
-        x_label="variance of uniform random draws / variance of these draws",
+        alt=f"Variance of uniform draws over that of each sampler. {words}",
+        x_label="uniform random points that one drawn point is worth",
     )
-    legend = markup.line_legend((marks[name][0], "0 99", marks[name][1], text(name)) for name in samplers)
     return markup.section(
         "proof",
-        "The weights are exact, and a drawn point is worth several",
+        "The weights are exact, and a point drawn is worth several",
         paragraph(
-            f"Known means of this very data set were estimated from {count(proof.num_draws)} draws of each sampler, "
-            f"{percent(proof.ratio)} of the points each, and held against the truth.",
-            verdict,
+            f"Means of this very data set were estimated from {count(proof.num_draws)} draws of each sampler, "
+            f"{percent(proof.ratio)} of the points each, from {count(proof.num_trajectories)} trajectories of the "
+            f"{text(proof.split)} split, and held against the truth.",
+            _verdict(proof),
         ),
         markup.figure(
-            "How much each draw lowers the variance beside uniform random points, at equal numbers of points; to the "
-            "right is better, at 1 there is nothing to gain.",
-            legend,
+            "Variance of as many uniform random points, divided by the variance of these draws: geometric mean over "
+            "frames and trajectories. To the right is better; at 1 a draw gains nothing.",
+            markup.line_legend((marks[name][0], "0 99", marks[name][1], text(name)) for name in samplers),
             chart,
         ),
-        _proof_table(proof),
+        _estimate_table(proof),
+        _draws_table(proof),
+    )
+
+
+def _verdict(proof: Proof) -> str:
+    largest, limit = plain(proof.largest_z, digits=2), plain(proof.z_limit, digits=2)
+    if proof.ok:
+        return (
+            f"No bias was found: of {count(proof.num_tests)} estimates the worst is {largest} standard errors off, and "
+            f"chance alone explains up to {limit}."
+        )
+    return (
+        f"<strong>The draws failed.</strong> Of {count(proof.num_tests)} estimates the worst is {largest} standard "
+        f"errors off, where {limit} is the limit; <code>ups-preprocess prove</code> tells more."
     )
 
 
@@ -245,31 +243,52 @@ def _marks_of(samplers: list[str]) -> dict[str, tuple[str, str]]:
     return {name: _SAMPLER_MARKS.get(name) or next(others) for name in samplers}
 
 
-def _proof_table(proof: Proof) -> str:
+def _estimate_table(proof: Proof) -> str:
+    rows, before = [], ""
+    for row in proof.rows:
+        known = row.multiplier is not None and row.least_multiplier is not None
+        rows.append(
+            (
+                "" if row.integrand == before else text(row.integrand),
+                text(row.sampler),
+                count(row.num_tests),
+                number(row.largest_z, f"{row.largest_z:+.2f}".replace("-", "\u2212")),
+                times(row.multiplier or 0) if known else "exact",
+                times(row.least_multiplier or 0) if known else "",
+            )
+        )
+        before = row.integrand
+    header = ("mean of", "sampler", "tests", "worst bias,<br>standard errors", "variance gain,<br>mean", "least")
+    return markup.table("Estimates held against the truth", header, rows)
+
+
+def _draws_table(proof: Proof) -> str:
     rows = [
         (
             text(row.sampler),
-            text(row.integrand),
-            number(row.z, f"{row.z:+.2f}".replace("-", "\u2212")),
-            times(row.multiplier),
-            count(row.effective_sample_size),
-            times(row.largest_weight),
-            size(row.num_bytes),
+            count(row.num_points),
+            count(row.effective_points),
+            times(row.largest_weight, digits=2),
+            plain(row.weight_sum, digits=6),
+            size(row.point_bytes),
+            size(row.value_bytes),
+            size(row.index_bytes),
             plain(row.num_ranges, digits=2),
         )
-        for row in proof.rows
+        for row in proof.draws
     ]
     header = (
         "sampler",
-        "quantity estimated",
-        "bias,<br>standard errors",
-        "variance<br>gain",
-        "worth in<br>uniform points",
-        "largest weight /<br>mean weight",
-        "read<br>a draw",
-        "ranges<br>a draw",
+        "points",
+        "effective<br>sample size",
+        "largest weight<br>/ mean weight",
+        "sum of<br>weights",
+        "size of the<br>drawn values",
+        "read for<br>values",
+        "read for<br>ids",
+        "ranges",
     )
-    return markup.table("Draws held against the truth", header, rows)
+    return markup.table("One draw from one frame", header, rows)
 
 
 def _stream_section(report: Report) -> str:
@@ -354,7 +373,7 @@ def _stream_table(stream: Stream) -> str:
     note = paragraph(
         f"<small>Limit: points \u00d7 (values of 4 bytes for each target frame and channel + an id of 4 bytes, none "
         f"where every point is taken). Speed: one process, warm cache, batches of {count(stream.batch_size)}; median "
-        f"of {count(stream.num_rounds)} rounds of {count(stream.num_batches)} batches, the loaders taking turns.</small>"
+        f"of {count(stream.num_rounds)} rounds of {count(stream.num_batches)} batches, loaders taking turns.</small>"
     )
     return table + note
 

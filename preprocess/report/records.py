@@ -98,45 +98,90 @@ class DrawExample:
 
 @dataclass(frozen=True, kw_only=True)
 class ProofRow:
-    """What many draws of one sampler gave for one integrand.
+    """How one sampler estimates one integrand, over all frames and trajectories that were tried.
 
     Attributes:
-        sampler: name of the sampler.
-        integrand: what was estimated.
-        z: bias in standard errors.
-        multiplier: variance of uniform random draws over the variance of these, at equal numbers of points.
-        effective_sample_size: uniform random points that would be worth one draw.
-        largest_weight: in units of the mean weight.
-        num_bytes, num_ranges: read for one draw.
+        sampler: its label.
+        integrand: what was estimated, for people.
+        num_tests: frames and trajectories.
+        largest_z: the bias with the largest size, in standard errors, with its sign.
+        multiplier: variance of uniform random draws over the variance of these, at equal numbers of points; geometric
+            mean, None where nothing varies.
+        least_multiplier: the least of them.
     """
 
     sampler: str
     integrand: str
-    z: float
-    multiplier: float
-    effective_sample_size: float
+    num_tests: int
+    largest_z: float
+    multiplier: float | None
+    least_multiplier: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProofDraws:
+    """What the draws of one sampler are like, mean over trajectories.
+
+    Attributes:
+        sampler: its label.
+        num_points: drawn points.
+        effective_points: (sum w)^2 / sum w^2.
+        largest_weight: of all draws, in units of the mean weight.
+        weight_sum: mean of the sums of weights.
+        point_bytes: size of the drawn values of one frame.
+        value_bytes, index_bytes: read for them, and to learn which points they are.
+        num_ranges: contiguous ranges that were read.
+    """
+
+    sampler: str
+    num_points: float
+    effective_points: float
     largest_weight: float
-    num_bytes: float
+    weight_sum: float
+    point_bytes: float
+    value_bytes: float
+    index_bytes: float
     num_ranges: float
 
 
 @dataclass(frozen=True, kw_only=True)
 class Proof:
-    """The outcome of `prove`.
+    """The outcome of `prove`; see `summarise_proof`.
 
     Attributes:
-        ok: whether no bias was found.
+        ok: whether no fault and no bias was found.
         ratio: drawn points / points.
-        num_draws: of each sampler.
-        limit: the |z| that none may exceed.
-        rows: one for each sampler and integrand.
+        num_draws: of each sampler from each trajectory.
+        num_trajectories: that were drawn from.
+        split: theirs.
+        z_limit: the |z| that none may exceed.
+        rows: one for each integrand and sampler.
+        draws: one for each sampler.
     """
 
     ok: bool
     ratio: float
     num_draws: int
-    limit: float
+    num_trajectories: int
+    split: str
+    z_limit: float
     rows: tuple[ProofRow, ...]
+    draws: tuple[ProofDraws, ...]
+
+    @property
+    def num_tests(self) -> int:
+        """Estimates that were held against the truth."""
+        return sum(row.num_tests for row in self.rows)
+
+    @property
+    def largest_z(self) -> float:
+        """The largest |z| of all."""
+        return max(abs(row.largest_z) for row in self.rows)
+
+    def multiplier(self, sampler: str) -> float | None:
+        """Return the geometric mean of a sampler's multipliers over the integrands; None if it has none."""
+        values = [row.multiplier for row in self.rows if row.sampler == sampler and row.multiplier is not None]
+        return float(np.exp(np.mean(np.log(values)))) if values else None
 
 
 @dataclass(frozen=True, kw_only=True)
