@@ -175,7 +175,7 @@ def validate_verb(store: _StorePath, *, as_json: _Json = False, debug: _Debug = 
 
 
 @app.command("prove", epilog="Example: ups-preprocess prove data/darcy --sampler importance --ratio 0.25 --draws 4000")
-def prove_verb(
+def prove_verb(  # noqa: PLR0913  one argument an option
     store: _StorePath,
     *,
     split: Annotated[str | None, typer.Option("--split", help="The split that is drawn from.")] = None,
@@ -183,7 +183,11 @@ def prove_verb(
         list[str] | None, typer.Option("--sampler", help="Name of a sampler; may be repeated; all otherwise.")
     ] = None,
     ratio: Annotated[float, typer.Option("--ratio", help="Drawn points / points of the trajectory.")] = 0.05,
-    draws: Annotated[int, typer.Option("--draws", help="Draws of each sampler.", min=2)] = 2000,
+    draws: Annotated[int, typer.Option("--draws", help="Draws of each sampler.", min=100)] = 2000,
+    trajectories: Annotated[
+        int, typer.Option("--trajectories", help="Most trajectories to draw from, evenly spread.", min=1)
+    ] = 4,
+    frames: Annotated[int, typer.Option("--frames", help="Most frames of each, evenly spread.", min=1)] = 3,
     seed: Annotated[int, typer.Option("--seed", help="Of the draws.", min=0)] = 0,
     as_json: _Json = False,
     debug: _Debug = False,
@@ -200,6 +204,8 @@ def prove_verb(
                 draws=draws,
                 split=split,
                 seed=seed,
+                num_trajectories=trajectories,
+                num_frames=frames,
                 progress=progress,
             )
         if as_json:

@@ -1,0 +1,166 @@
+"""Prove samplers on the user's own fields: many draws of known integrands against the dense truth."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+
+from preprocess.convert import Progress
+from preprocess.prove.draws import DrawTally, EstimateTally, TrajectoryDraws
+from preprocess.prove.integrands import choose_evenly, choose_frames, count_blocks, read_truths
+from preprocess.prove.records import DrawRow, EstimateRow, ProveReport
+from ups_data.errors import ConfigError, DatasetError, SamplerError, suggest
+from ups_data.samplers import BalancedSampler, DenseSampler, ImportanceSampler, Sampler, UniformSampler
+from ups_data.storage import Store
+
+SAMPLERS: Mapping[str, Callable[[float], Sampler]] = {
+    "dense": lambda ratio: DenseSampler(),  # noqa: ARG005  it draws every point
+    "uniform": UniformSampler,
+    "balanced": BalancedSampler,
+    "importance": ImportanceSampler,
+}
+"""Samplers by name, each made from a ratio with its defaults otherwise."""
+
+_MIN_DRAWS = 100
+# A dense draw is the same every time.
+_DENSE_DRAWS = 10
+_PROGRESS_EVERY = 100
+
+
+def prove(  # noqa: PLR0913  what is asked, keyword-only, each with its default here
+    store: Store,
+    *,
+    samplers: Sequence[str | Sampler] | None = None,
+    ratio: float = 0.05,
+    draws: int = 2000,
+    split: str | None = None,
+    seed: int = 0,
+    num_trajectories: int = 4,
+    num_frames: int = 3,
+    progress: Progress | None = None,
+) -> ProveReport:
+    """Draw many times and hold estimates, numbers, weights and reads against what they must be.
+
+    The estimates are those of each field, its square, its squared change to the next frame, the importance map, and
+    the constant 1, on evenly spread trajectories and frames. A sampler is refused when an estimate is biased beyond
+    chance, when points do not come as often as their weights say, when a draw holds a point twice or another number of
+    points than documented, when weights that must sum to 1 do not, or when values read are not those of the frame.
+
+    Args:
+        store: an open store.
+        samplers: names of `SAMPLERS`, or samplers; all names by default.
+        ratio: drawn points / points of the trajectory, for samplers given by name.
+        draws: of each sampler from each trajectory, at least 100, since z-scores are held against a normal.
+        split: whose trajectories; `train` by default, or the first that has any.
+        seed: of the draws.
+        num_trajectories: most trajectories to draw from.
+        num_frames: most frames of each.
+        progress: called with "draws", how many are done, and how many there are.
+
+    Raises:
+        ConfigError: too few draws, trajectories or frames.
+        DatasetError: no such split, or an empty one.
+        SamplerError: no such sampler, or one that cannot draw what was asked of it.
+    """
+    if draws < _MIN_DRAWS or num_trajectories < 1 or num_frames < 1:
+        raise ConfigError(
+            f"prove needs at least {_MIN_DRAWS} draws, one trajectory and one frame; got {draws}, {num_trajectories} "
+            f"and {num_frames}"
+        )
+    chosen = _name_samplers(samplers or tuple(SAMPLERS), ratio)
+    split = split or next(name for name in ("train", *store.splits) if len(store.splits.get(name, ())))
+    members = store.trajectories_of(split)
+    if not len(members):
+        raise DatasetError(f"split {split!r} of {store.location} holds no trajectory to draw from")
+    trajectories = tuple(int(members[place]) for place in choose_evenly(len(members), num_trajectories))
+    proof = _Proof(store, chosen, draws=draws, seed=seed, num_frames=num_frames)
+    proof.announce(trajectories, progress)
+    for trajectory in trajectories:
+        proof.measure(trajectory)
+    return ProveReport(
+        location=store.location,
+        split=split,
+        trajectories=trajectories,
+        ratio=ratio,
+        draws=draws,
+        seed=seed,
+        rows=tuple(proof.rows),
+        draw_rows=tuple(proof.draw_rows),
+        faults=tuple(proof.faults),
+    )
+
+
+def _name_samplers(wanted: Sequence[str | Sampler], ratio: float) -> dict[str, Sampler]:
+    """Return samplers by label; a name that comes again gets a number."""
+    labels: Counter[str] = Counter()
+    chosen: dict[str, Sampler] = {}
+    for entry in wanted:
+        if isinstance(entry, str) and entry not in SAMPLERS:
+            raise SamplerError(f"there is no sampler {entry!r}. {suggest(entry, SAMPLERS)}")
+        sampler = SAMPLERS[entry](ratio) if isinstance(entry, str) else entry
+        labels[sampler.name] += 1
+        again = labels[sampler.name]
+        chosen[sampler.name if again == 1 else f"{sampler.name} {again}"] = sampler
+    return chosen
+
+
+class _Proof:
+    """The rows that were measured so far, and how much is done."""
+
+    def __init__(self, store: Store, samplers: dict[str, Sampler], *, draws: int, seed: int, num_frames: int) -> None:
+        self.rows: list[EstimateRow] = []
+        self.draw_rows: list[DrawRow] = []
+        self.faults: list[str] = []
+        self._store, self._samplers, self._seed = store, samplers, seed
+        self._draws, self._num_frames = draws, num_frames
+        self._progress: Progress | None = None
+        self._done = self._total = 0
+
+    def announce(self, trajectories: tuple[int, ...], progress: Progress | None) -> None:
+        """Count the draws to come."""
+        blocks = sum(count_blocks(self._store, number, self._frames(number)) for number in trajectories)
+        self._total = blocks * sum(self._num_draws(sampler) for sampler in self._samplers.values())
+        self._progress = progress
+
+    def measure(self, trajectory: int) -> None:
+        """Draw from one trajectory with every sampler."""
+        source = TrajectoryDraws(self._store, trajectory, seed=self._seed)
+        frames = self._frames(trajectory)
+        for number, truth in enumerate(read_truths(self._store, trajectory, frames)):
+            for label, sampler in self._samplers.items():
+                where = f"{label}, trajectory {trajectory}"
+                checks = DrawTally(sampler, source.layout, where=where)
+                tally = EstimateTally(truth)
+                self._draw(source, sampler, checks, tally)
+                self.rows.extend(tally.rows(label, trajectory))
+                if number == 0:
+                    self._finish(label, sampler, source, checks, (trajectory, frames[0]))
+
+    def _draw(self, source: TrajectoryDraws, sampler: Sampler, checks: DrawTally, tally: EstimateTally) -> None:
+        for number in range(self._num_draws(sampler)):
+            drawn = source.points_of(sampler, source.draw(sampler, number))
+            if checks.add(drawn):
+                tally.add(drawn)
+            self._done += 1
+            if self._progress is not None and (self._done % _PROGRESS_EVERY == 0 or self._done == self._total):
+                self._progress("draws", self._done, self._total)
+
+    def _finish(
+        self, label: str, sampler: Sampler, source: TrajectoryDraws, checks: DrawTally, place: tuple[int, int]
+    ) -> None:
+        trajectory, frame = place
+        if checks.problems:
+            self.faults.extend(checks.problems)
+            return
+        cost, same = source.count_reads(sampler, frame)
+        if not same:
+            self.faults.append(
+                f"{label}, trajectory {trajectory}, frame {frame}: values read are not those of the dense frame"
+            )
+        self.draw_rows.append(checks.row(label, trajectory, cost))
+
+    def _frames(self, trajectory: int) -> tuple[int, ...]:
+        return choose_frames(self._store.num_frames(trajectory), self._num_frames)
+
+    def _num_draws(self, sampler: Sampler) -> int:
+        return _DENSE_DRAWS if isinstance(sampler, DenseSampler) else self._draws
