@@ -39,6 +39,7 @@ _VARIABLES = {
 _WEIGHT_COLOURS = ("#f59f00", "#f76707", "#d6336c", "#9775fa", "#339af0")
 _FONT_POINTS = 9.0
 _CHART_INCHES = (4.6, 3.1)
+_WIDE_INCHES = 5.2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -203,18 +204,26 @@ def draw_lines(
 
 @dataclass(frozen=True, kw_only=True)
 class Bar:
-    """One bar: a name, parts (colour and length) that follow one another, and what is written at its end."""
+    """One bar.
+
+    Attributes:
+        name: written before it.
+        parts: colours and lengths, one after another.
+        text: written behind it.
+        limit: where a tick stands for what cannot be less; None for none.
+    """
 
     name: str
     parts: tuple[tuple[str, float], ...]
     text: str
+    limit: float | None = None
 
 
 def draw_bars(groups: Mapping[str, Sequence[Bar]], *, name: str, alt: str, x_label: str) -> str:
     """Return groups of horizontal bars as SVG."""
     rows = [(group, bar) for group, bars in groups.items() for bar in bars]
     height = 0.7 + 0.34 * len(rows) + 0.34 * len(groups)
-    with _chart((_CHART_INCHES[0] * 1.15, height)) as (figure, axes):
+    with _chart((_WIDE_INCHES, height)) as (figure, axes):
         place, ticks = 0.0, []
         longest = max(sum(length for _, length in bar.parts) for _, bar in rows)
         for group, bars in groups.items():
@@ -226,7 +235,9 @@ def draw_bars(groups: Mapping[str, Sequence[Bar]], *, name: str, alt: str, x_lab
                 for colour, length in bar.parts:
                     axes.barh(place, length, left=start, height=0.62, color=_VARIABLES[colour], linewidth=0)
                     start += length
-                axes.text(start + 0.015 * longest, place, bar.text, va="center", color=_VARIABLES["ink"])
+                if bar.limit is not None:
+                    axes.vlines(bar.limit, place - 0.45, place + 0.45, color=_VARIABLES["ink"], linewidth=1.6)
+                axes.text(start + 0.025 * longest, place, bar.text, va="center", color=_VARIABLES["ink"])
             place += 1.25
         axes.set_yticks(ticks, [bar.name for _, bar in rows])
         axes.set_ylim(place - 0.5, -0.7)
@@ -250,7 +261,7 @@ class Dot:
 def draw_dots(dots: Sequence[Dot], *, name: str, alt: str, x_label: str) -> str:
     """Return marks in named rows over a logarithmic axis as SVG, with a line at 1."""
     rows = list(dict.fromkeys(dot.row for dot in dots))
-    with _chart((_CHART_INCHES[0] * 1.15, 0.8 + 0.42 * len(rows))) as (figure, axes):
+    with _chart((_WIDE_INCHES, 0.9 + 0.38 * len(rows))) as (figure, axes):
         axes.axvline(1.0, color=_VARIABLES["muted"], linewidth=1.0)
         for dot in dots:
             axes.plot(
@@ -269,7 +280,7 @@ def draw_dots(dots: Sequence[Dot], *, name: str, alt: str, x_label: str) -> str:
         axes.set_ylim(len(rows) - 0.5, -0.5)
         axes.grid(visible=True, axis="both")
         axes.tick_params(axis="y", length=0)
-        axes.set_xlabel(x_label)
+        axes.set_title(x_label, loc="left", fontsize=_FONT_POINTS, color=_VARIABLES["ink"])
         return _to_svg(figure, name, alt)
 
 

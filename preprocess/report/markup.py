@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import math
+import re
 from collections.abc import Iterable, Sequence
 
 from preprocess.inspect import format_bytes
@@ -40,6 +41,11 @@ def duration(seconds: float) -> str:
     return number(float(seconds), shown)
 
 
+def counted(value: int, one: str, many: str) -> str:
+    """Return a number with its noun: `1 frame`, `2 frames`."""
+    return f"{count(value)} {one if value == 1 else many}"
+
+
 def count(value: float) -> str:
     """Return a number of things: `65,536`."""
     return number(float(value), f"{value:,.0f}")
@@ -67,9 +73,13 @@ def significant(value: float, digits: int) -> str:
 
 
 def table(caption: str, header: Sequence[str], rows: Iterable[Sequence[str]], *, kind: str = "") -> str:
-    """Return a table that scrolls by itself on narrow screens; cells and headings are HTML, the first ones name rows.
+    """Return a table that scrolls by itself on narrow screens.
 
-    A row whose first cell is not empty after rows whose first cells are begins a new group.
+    Args:
+        caption: plain text.
+        header: headings in HTML, or none.
+        rows: cells in HTML; the first one names the row, and is empty where the row goes on with the one above it.
+        kind: a class of the style sheet: `words` where cells hold text, `two-words` where the second one does.
     """
     head = "".join(f'<th scope="col">{cell}</th>' for cell in header)
     body = "".join(_row(cells) for cells in rows)
@@ -82,7 +92,8 @@ def table(caption: str, header: Sequence[str], rows: Iterable[Sequence[str]], *,
 
 def _row(cells: Sequence[str]) -> str:
     first, *rest = cells
-    return f'<tr><th scope="row">{first}</th>{"".join(f"<td>{cell}</td>" for cell in rest)}</tr>'
+    kind = "" if first else ' class="same"'
+    return f'<tr{kind}><th scope="row">{first}</th>{"".join(f"<td>{cell}</td>" for cell in rest)}</tr>'
 
 
 def figure(caption: str, *parts: str) -> str:
@@ -99,6 +110,17 @@ def section(name: str, title: str, *parts: str) -> str:
 def paragraph(*sentences: str) -> str:
     """Return a paragraph of sentences in HTML."""
     return f"<p>{' '.join(sentence for sentence in sentences if sentence)}</p>"
+
+
+def equation(words: str) -> str:
+    """Return an equation of plain letters, `u_t + u u_x = nu u_xx`, as one reads it."""
+    marked = re.sub(r"\b([A-Za-z])(?:_([a-z]+))?\b", _symbol, text(words))
+    return re.sub(r"\bnu\b", "\u03bd", marked)
+
+
+def _symbol(found: re.Match[str]) -> str:
+    letter, index = found.groups()
+    return f"<i>{letter}</i>" + (f"<sub>{index}</sub>" if index else "")
 
 
 def picture(title: str, source: str, alt: str, below: str = "") -> str:
@@ -128,11 +150,13 @@ def line_legend(entries: Iterable[tuple[str, str, str, str]]) -> str:
     return f'<ul class="legend">{items}</ul>'
 
 
-def dot_legend(entries: Iterable[tuple[str, str]]) -> str:
-    """Return a legend of colours: a CSS colour, and words."""
+def dot_legend(entries: Iterable[tuple[str, str]], *, tick: str = "") -> str:
+    """Return a legend of colours: a CSS colour, and words; and what a tick means, where there is one."""
     items = "".join(
         f'<li><span class="dot" style="background:{colour}"></span>{words}</li>' for colour, words in entries
     )
+    if tick:
+        items += f'<li><span class="tick"></span>{tick}</li>'
     return f'<ul class="legend">{items}</ul>'
 
 

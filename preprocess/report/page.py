@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float64
 
+from preprocess.inspect import format_bytes
 from preprocess.report import figures, markup
-from preprocess.report.markup import count, duration, number, paragraph, percent, plain, size, text, times
+from preprocess.report.markup import count, counted, duration, number, paragraph, percent, plain, size, text, times
 from preprocess.report.records import DrawExample, DrawnPoints, Proof, Report, Run, RunName, Stream
 from preprocess.report.style import STYLE_SHEET
 
@@ -134,10 +135,10 @@ def _draw_section(report: Report) -> str:
             "many points of the field as its band holds for each one drawn, so that weighted sums stay unbiased.",
         ),
         markup.figure(
-            f"{text(problem.equation)}. {text(place.capitalize())}, t = {example.time:g}{_unit(problem.time_unit)}. "
-            f"{text(problem.axes[0])} runs to the right, {text(problem.axes[1])} upwards. Both draws take "
-            f"{percent(share)} of the {count(problem.num_points)} points. The area of a dot is in proportion to its "
-            f"weight.",
+            f"{markup.equation(problem.equation)}. {text(place.capitalize())}, "
+            f"t = {example.time:g}{_unit(problem.time_unit)}. {text(problem.axes[0])} runs to the right, "
+            f"{text(problem.axes[1])} upwards. Both draws take {percent(share)} of the {count(problem.num_points)} "
+            f"points. The area of a dot is in proportion to its weight.",
             '<div class="pictures two">',
             _scaled_picture(
                 f"{text(problem.field.capitalize())}{_in_unit(problem.unit)}",
@@ -199,19 +200,20 @@ def _proof_section(proof: Proof) -> str:
     marks = _marks_of(samplers)
     shown = [row for row in proof.rows if row.multiplier is not None]
     words = "; ".join(f"{row.integrand}, {row.sampler}: {markup.significant(row.multiplier or 0, 3)}" for row in shown)
+    trajectories = counted(proof.num_trajectories, "trajectory", "trajectories")
     chart = figures.draw_dots(
         [figures.Dot(row=row.integrand, value=row.multiplier or 0, mark=marks[row.sampler]) for row in shown],
         name="worth",
         alt=f"Variance of uniform draws over that of each sampler. {words}",
-        x_label="uniform random points that one drawn point is worth",
+        x_label="Worth of one drawn point, in uniform random points",
     )
     return markup.section(
         "proof",
         "The weights are exact, and a point drawn is worth several",
         paragraph(
             f"Means of this very data set were estimated from {count(proof.num_draws)} draws of each sampler, "
-            f"{percent(proof.ratio)} of the points each, from {count(proof.num_trajectories)} trajectories of the "
-            f"{text(proof.split)} split, and held against the truth.",
+            f"{percent(proof.ratio)} of the points each, from {trajectories} of the {text(proof.split)} split, and held "
+            f"against the truth.",
             _verdict(proof),
         ),
         markup.figure(
@@ -259,7 +261,7 @@ def _estimate_table(proof: Proof) -> str:
         )
         before = row.integrand
     header = ("mean of", "sampler", "tests", "worst bias,<br>standard errors", "variance gain,<br>mean", "least")
-    return markup.table("Estimates held against the truth", header, rows)
+    return markup.table("Estimates held against the truth", header, rows, kind="two-words")
 
 
 def _draws_table(proof: Proof) -> str:
@@ -307,34 +309,36 @@ def _stream_section(report: Report) -> str:
         ),
         markup.figure(
             "Bytes of one training sample: read from the store, counted at the file system, and shipped from a worker "
-            "to the training process in one packed buffer (values, coordinates, weights and ids). The mark "
-            "of the physical limit is in the table.",
-            markup.dot_legend(
-                (f"var(--{colour})", words)
-                for colour, words in (
-                    ("input", "input frame of the encoder"),
-                    ("sparse", "drawn points, by importance"),
-                    ("third", "drawn points, in between"),
-                    ("dense", "every point"),
-                )
-            ),
+            "to the training process in one packed buffer of values, coordinates, weights and ids.",
+            markup.dot_legend(_byte_legend(stream), tick="input and bytes of the drawn points: no reader can do less"),
             figures.draw_bars(_byte_bars(stream), name="bytes", alt=_byte_alt(stream), x_label="KiB a sample"),
         ),
         _stream_table(stream),
     )
 
 
-def _byte_bars(stream: Stream) -> dict[str, list[figures.Bar]]:
-    from preprocess.inspect import format_bytes
+def _byte_legend(stream: Stream) -> list[tuple[str, str]]:
+    rows = zip(_row_colours(stream), stream.rows, strict=True)
+    named = [(f"var(--{colour})", f"{text(row.sampler)}: {text(row.note)}") for colour, row in rows]
+    return [("var(--input)", "input frame of the encoder"), *named]
 
-    colours = ["sparse", *["third"] * (len(stream.rows) - 2), "dense"]
-    groups: dict[str, list[figures.Bar]] = {"Read from the store": [], "Shipped to the training process": []}
-    for colour, row in zip(colours, stream.rows, strict=True):
-        pairs = ((row.input_bytes, row.read_bytes), (row.shipped_input_bytes, row.shipped_bytes))
-        for bars, (inputs, total) in zip(groups.values(), pairs, strict=True):
-            parts = (("input", inputs / 1024), (colour, (total - inputs) / 1024))
-            bars.append(figures.Bar(name=row.sampler, parts=parts, text=format_bytes(round(total))))
-    return groups
+
+def _row_colours(stream: Stream) -> list[str]:
+    return ["sparse", *["third"] * (len(stream.rows) - 2), "dense"]
+
+
+def _byte_bars(stream: Stream) -> dict[str, list[figures.Bar]]:
+    read, shipped = [], []
+    for colour, row in zip(_row_colours(stream), stream.rows, strict=True):
+        limit = (row.input_bytes + row.point_bytes) / 1024
+        read.append(_byte_bar(row.sampler, colour, row.input_bytes, row.read_bytes, limit))
+        shipped.append(_byte_bar(row.sampler, colour, row.shipped_input_bytes, row.shipped_bytes, None))
+    return {"Read from the store": read, "Shipped to the training process": shipped}
+
+
+def _byte_bar(name: str, colour: str, inputs: float, total: float, limit: float | None) -> figures.Bar:
+    parts = (("input", inputs / 1024), (colour, (total - inputs) / 1024))
+    return figures.Bar(name=name, parts=parts, text=format_bytes(round(total)), limit=limit)
 
 
 def _byte_alt(stream: Stream) -> str:
@@ -370,10 +374,10 @@ def _stream_table(stream: Stream) -> str:
         "samples<br>per second",
     )
     table = markup.table("Per training sample", header, rows)
-    note = paragraph(
-        f"<small>Limit: points \u00d7 (values of 4 bytes for each target frame and channel + an id of 4 bytes, none "
-        f"where every point is taken). Speed: one process, warm cache, batches of {count(stream.batch_size)}; median "
-        f"of {count(stream.num_rounds)} rounds of {count(stream.num_batches)} batches, loaders taking turns.</small>"
+    note = (
+        '<p class="note">Limit: points \u00d7 (values of 4 bytes for each target frame and channel, and an id of 4 '
+        f"bytes unless every point is taken). Speed: one process, warm cache, batches of {count(stream.batch_size)}; "
+        f"median of {count(stream.num_rounds)} rounds of {count(stream.num_batches)} batches, loaders taking turns.</p>"
     )
     return table + note
 
@@ -472,7 +476,7 @@ def _run_table(sparse: Run, dense: Run) -> str:
         "test error<br>at the end",
         "lowest<br>test error",
     )
-    return markup.table("The two runs", header, rows)
+    return markup.table("The two runs", header, rows, kind="two-words")
 
 
 def _prediction_section(report: Report) -> str:
@@ -540,7 +544,7 @@ def _origin_section(report: Report) -> str:
     problem = report.problem
     splits = ", ".join(f"{name} {number}" for name, number in problem.splits.items())
     data = (
-        ("data set", text(f"{problem.title}; {problem.equation}")),
+        ("data set", f"{text(problem.title)}: {markup.equation(problem.equation)}"),
         ("points of a frame", f"{problem.shape[0]} \u00d7 {problem.shape[1]} = {count(problem.num_points)}"),
         ("frames", count(problem.num_frames)),
         ("trajectories", text(splits)),

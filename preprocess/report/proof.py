@@ -11,9 +11,9 @@ from preprocess.report.records import Proof, ProofDraws, ProofRow
 _WORDS = {
     "value": "{channel}",
     "square": "{channel}, squared",
-    "change": "change of {channel} to the next frame, squared",
-    "importance": "the importance map",
-    "one": "the constant 1",
+    "change": "{channel} change, squared",
+    "importance": "importance map",
+    "one": "constant 1",
 }
 
 
@@ -65,7 +65,7 @@ def _average(rows: Sequence[Mapping[str, Any]]) -> ProofDraws:
         sampler=rows[0]["sampler"],
         num_points=statistics.fmean(row["drawn_points"] for row in rows),
         effective_points=statistics.fmean(row["effective_points"] for row in rows),
-        largest_weight=max(row["largest_weight"] for row in rows),
+        largest_weight=max(row["largest_weight"] * row["drawn_points"] / row["num_points"] for row in rows),
         weight_sum=statistics.fmean(row["weight_sum"] for row in rows),
         point_bytes=mean("point_bytes"),
         value_bytes=mean("value_bytes"),

@@ -126,7 +126,7 @@ class ProofDraws:
         sampler: its label.
         num_points: drawn points.
         effective_points: (sum w)^2 / sum w^2.
-        largest_weight: of all draws, in units of the mean weight.
+        largest_weight: of all draws, in units of the mean weight 1 / num_points.
         weight_sum: mean of the sums of weights.
         point_bytes: size of the drawn values of one frame.
         value_bytes, index_bytes: read for them, and to learn which points they are.

@@ -69,16 +69,23 @@ figcaption { max-width: 46em; margin-top: .75rem; color: var(--muted); font-size
 table { border-collapse: collapse; font-size: .9rem; line-height: 1.4; font-variant-numeric: tabular-nums; }
 .scroll > table { min-width: 100%; }
 caption { padding-bottom: .5rem; text-align: left; font-weight: 600; }
-th, td { padding: .375rem .75rem; text-align: right; vertical-align: top; border-bottom: 1px solid var(--rule);
+th, td { padding: .375rem .75rem; text-align: right; vertical-align: top; border-top: 1px solid var(--rule);
   white-space: nowrap; }
-th:first-child, td:first-child, .words td, .words th { text-align: left; }
+th:first-child, .words td, .two-words td:nth-child(2), .two-words th:nth-child(2) { text-align: left; }
+tbody th { min-width: 6.5rem; white-space: normal; }
+tbody tr:last-child > * { border-bottom: 1px solid var(--rule); }
+tr.same > * { border-top: 0; padding-top: 0; }
 th:first-child, td:first-child { padding-left: 0; }
 th:last-child, td:last-child { padding-right: 0; }
-thead th { color: var(--muted); font-weight: 500; vertical-align: bottom; border-bottom-color: var(--muted); }
+thead th { color: var(--muted); font-weight: 500; vertical-align: bottom; border-top: 0; }
+thead + tbody tr:first-child > * { border-top-color: var(--muted); }
 tbody th { font-weight: 500; }
 .words td { white-space: normal; overflow-wrap: anywhere; }
 .words th { padding-right: 1.25rem; }
-tr.first td, tr.first th { border-top: 1px solid var(--muted); }
+small { display: inline-block; font-size: .8125rem; line-height: 1.4; color: var(--muted); font-weight: 400; }
+.note { max-width: 52em; margin-top: .75rem; font-size: .8125rem; line-height: 1.5; color: var(--muted); }
+.tick { display: inline-block; width: 2px; height: .9rem; margin: 0 .75rem 0 .3rem; background: var(--ink);
+  vertical-align: -.1rem; }
 pre { max-width: 100%; margin: 0 0 1rem; padding: .875rem 1rem; overflow-x: auto; background: var(--panel);
   border: 1px solid var(--rule); border-radius: .25rem; font-size: .85rem; line-height: 1.5; }
 code { font-family: ui-monospace, "SF Mono", Menlo, Consolas, "Liberation Mono", monospace; }
