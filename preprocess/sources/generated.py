@@ -125,6 +125,24 @@ RECIPES: Mapping[str, Recipe] = {
         num_trajectories=16,
         num_frames=21,
     ),
+    "turbulence": Recipe(
+        summary="2-D turbulence, finer and faster: w_t + u . grad w = nu (w_xx + w_yy), sharpening from frame to frame",
+        field="vorticity",
+        dims=2,
+        length=2 * math.pi,
+        resolution=512,
+        viscosity=2.5e-4,
+        frame_step=0.2,
+        substeps=80,
+        order=4,
+        stepper="NavierStokesVorticity",
+        stepper_options={},
+        modes=8,
+        amplitude=8.0,
+        normalised="std_one",
+        num_trajectories=1,
+        num_frames=7,
+    ),
 }
 """Every recipe by name."""
 
