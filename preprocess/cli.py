@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import math
 import time
 import traceback
 from collections.abc import Iterator, Mapping
@@ -80,10 +81,11 @@ def main() -> None:
     app()
 
 
-def _print_version(wanted: bool) -> None:
+def _print_version(wanted: bool) -> bool:
     if wanted:
         typer.echo(f"ups-preprocess {importlib.metadata.version('ups-data')}")
         raise typer.Exit(OK)
+    return wanted
 
 
 @app.callback()
@@ -353,8 +355,10 @@ def _parse_numbers(text: str, option: str) -> dict[str, float]:
         key, _, value = part.partition("=")
         try:
             number = float(value)
-        except ValueError as error:
-            raise ConfigError(f"{option} must be NAME=NUMBER,NAME=NUMBER,..., got {text!r}") from error
+        except ValueError:
+            number = math.nan
+        if not math.isfinite(number):
+            raise ConfigError(f"{option} must be NAME=NUMBER,NAME=NUMBER,..., got {text!r}")
         if not key.strip() or key.strip() in numbers:
             raise ConfigError(f"{option} must name every entry once, got {text!r}")
         numbers[key.strip()] = number

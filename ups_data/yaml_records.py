@@ -104,7 +104,8 @@ def parse_record(record: type[_RecordT], content: Any, *, where: str) -> _Record
 
 
 def _explain(record: type[pydantic.BaseModel], error: pydantic.ValidationError, where: str) -> str:
-    first = error.errors()[0]
+    # A misspelt key is missing under its right name too: what was typed is told first.
+    first = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
     path = tuple(str(part) for part in first["loc"])
     place = ".".join(path) or "the top level"
     if first["type"] == "extra_forbidden":

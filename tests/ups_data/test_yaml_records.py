@@ -62,6 +62,11 @@ def test_record_names_the_nearest_key() -> None:
         parse_record(GeometrySpec, content, where="f.yaml")
 
 
+def test_a_misspelt_key_is_told_before_the_one_that_is_missing() -> None:
+    with pytest.raises(ConfigError, match=r"has the unknown key 'uper'. Did you mean 'upper'\?"):
+        parse_record(AxisSpec, {"name": "x", "lower": 0, "uper": 1}, where="f.yaml")
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

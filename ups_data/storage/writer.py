@@ -98,10 +98,6 @@ class StoreWriter:
             raise
         except OSError as error:
             raise StoreError(f"cannot write beside {self.dest}: {error}") from error
-        for group in GROUPS:
-            self.write_json(
-                f"{group}/zarr.json".lstrip("/"), {"zarr_format": 3, "node_type": "group", "attributes": {}}
-            )
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -134,7 +130,11 @@ class StoreWriter:
         self._entries[key] = entry
 
     def finish(self, manifest: Manifest) -> Manifest:
-        """Write the manifest with the list of files, sync, and give the store its name."""
+        """Write groups and the manifest with the list of files, sync, and give the store its name."""
+        for group in GROUPS:
+            self.write_json(
+                f"{group}/zarr.json".lstrip("/"), {"zarr_format": 3, "node_type": "group", "attributes": {}}
+            )
         entries = tuple(self._entries[key] for key in sorted(self._entries))
         text = manifest.model_copy(update={"files": entries}).to_json()
         manifest = Manifest.from_json(text, where=str(self.root / MANIFEST_NAME))

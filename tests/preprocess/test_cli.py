@@ -1,0 +1,480 @@
+"""The command line: what a person types, what a machine reads, exit status 0, 1, 2 and 130."""
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+import torch
+import typer.testing
+import zarr
+
+import ups_data
+from preprocess.cli import app
+from tests.memory_source import wave_frames
+from ups_data.errors import StoreNotFoundError
+
+VERBS = ("convert", "inspect", "validate", "prove", "generate")
+RunCommand = Callable[..., subprocess.CompletedProcess[str]]
+WriteArrays = Callable[..., Path]
+DESCRIPTION = """
+dims: [trajectory, time, x, y]
+fields: {u: {file: u.npy}}
+axes: {x: {start: 0, stop: 1}, y: {start: 0, stop: 1}}
+times: {start: 0, step: 1}
+"""
+
+
+def run(*arguments: object) -> typer.testing.Result:
+    result = typer.testing.CliRunner().invoke(app, list(map(str, arguments)), env={"COLUMNS": "200"})
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result
+
+
+def parsed(result: typer.testing.Result) -> dict[str, Any]:
+    """Return the one JSON object that must be all of standard output."""
+    content = json.loads(result.stdout)
+    assert isinstance(content, dict)
+    return content
+
+
+def told(result: typer.testing.Result, status: int) -> str:
+    """Return the message of a command that must fail with a status and without a traceback."""
+    assert result.exit_code == status, result.output
+    assert "Traceback" not in result.output
+    assert result.stdout == ""
+    return " ".join(result.stderr.replace("│", " ").split())
+
+
+def names_in(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+@pytest.fixture
+def waves(tmp_path: Path) -> Path:
+    """A description of five trajectories of three frames on 32 x 24 nodes."""
+    folder = tmp_path / "raw"
+    folder.mkdir()
+    values = np.stack([wave_frames((32, 24), seed=seed)[:, 0] for seed in range(5)])
+    np.save(folder / "u.npy", values)
+    (folder / "waves.yaml").write_text(DESCRIPTION)
+    return folder / "waves.yaml"
+
+
+@pytest.fixture
+def store(waves: Path, tmp_path: Path) -> Path:
+    assert run("convert", waves, tmp_path / "s").exit_code == 0
+    return tmp_path / "s"
+
+
+# -- help ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("flag", ["--help", "-h"])
+def test_every_verb_has_help_with_an_example(verb: str, flag: str) -> None:
+    result = run(verb, flag)
+    assert result.exit_code == 0
+    assert f"Example: ups-preprocess {verb} " in result.stdout
+    assert "--json" in result.stdout
+
+
+def test_the_whole_lists_its_verbs_and_its_version() -> None:
+    for verb in VERBS:
+        assert f" {verb} " in run("--help").stdout
+    assert run("--version").stdout == f"ups-preprocess {ups_data.__version__}\n"
+
+
+def test_no_verb_is_misuse() -> None:
+    result = run()
+    assert result.exit_code == 2
+    assert "Usage" in result.output
+
+
+def test_a_verb_with_a_slip_names_the_nearest() -> None:
+    assert "No such command 'convrt'. Did you mean 'convert'?" in told(run("convrt"), 2)
+
+
+# -- convert ---------------------------------------------------------------------------------------------------------
+
+
+def test_convert_writes_a_store_and_says_so(waves: Path, tmp_path: Path) -> None:
+    result = run("convert", waves, tmp_path / "s")
+    assert result.exit_code == 0
+    assert "5 trajectories (train 3, valid 1, test 1), 15 frames" in result.stdout
+    assert "trajectories: 5 of 5" in result.stderr
+    fields = zarr.open_group(tmp_path / "s", mode="r")["fields"][:]
+    np.testing.assert_array_equal(fields.reshape(5, 3, 32, 24), np.load(waves.parent / "u.npy"))
+
+
+def test_convert_for_machines(waves: Path, tmp_path: Path) -> None:
+    content = parsed(run("convert", waves, tmp_path / "s", "--json"))
+    manifest = ups_data.open_store(tmp_path / "s").manifest
+    assert content["ok"] is True
+    assert content["fingerprint"] == manifest.fingerprint
+    assert (content["num_trajectories"], content["splits"]) == (5, {"train": 3, "valid": 1, "test": 1})
+    assert content["size_bytes"] == sum(entry.size_bytes for entry in manifest.files)
+
+
+def test_what_is_typed_reaches_the_manifest(waves: Path, tmp_path: Path) -> None:
+    choices = ["--name", "mine", "--importance", "gradient=2,temporal_change=0.5", "--strata", 3, "--page-points", 16]
+    more = ["--codec", "zstd", "--split", "train=0.6,test=0.4", "--seed", 7, "--format", "arrays"]
+    assert run("convert", waves, tmp_path / "s", *choices, *more).exit_code == 0
+    manifest = ups_data.open_store(tmp_path / "s").manifest
+    assert (manifest.name, manifest.codec, manifest.splits) == ("mine", "zstd", {"train": 3, "test": 2})
+    assert manifest.importance.metrics == {"gradient": 2.0, "temporal_change": 0.5}
+    assert (manifest.layout.num_strata, manifest.layout.page_points, manifest.layout.seed) == (3, 16, 7)
+
+
+def test_what_is_typed_stands_above_the_file(waves: Path, tmp_path: Path) -> None:
+    config = tmp_path / "c.yaml"
+    config.write_text("codec: zstd\nseed: 3\nimportance: {metrics: {gradient: 1}, exponent: 1.5}\ndense: rebuilt\n")
+    options = ["--config", config, "--codec", "blosc-lz4", "--importance", "temporal_change=1"]
+    assert run("convert", waves, tmp_path / "s", *options).exit_code == 0
+    manifest = ups_data.open_store(tmp_path / "s").manifest
+    assert (manifest.codec, manifest.layout.seed, manifest.layout.dense) == ("blosc-lz4", 3, "rebuilt")
+    assert (manifest.importance.metrics, manifest.importance.exponent) == ({"temporal_change": 1.0}, 1.5)
+
+
+def test_options_of_a_format_are_read_as_yaml(tmp_path: Path) -> None:
+    path = tmp_path / "mine.h5"
+    with h5py.File(path, "w") as file:
+        file["tensor"], file["x-coordinate"] = wave_frames((16,), num_frames=4).transpose(1, 0, 2), np.arange(16.0)
+        file["t-coordinate"] = np.arange(5.0)
+    assert run("convert", path, tmp_path / "s", "--option", "periodic=true").exit_code == 0
+    assert ups_data.open_store(tmp_path / "s").manifest.geometry.axes[0].periodic
+
+
+def test_train_and_test_files_in_one_command(tmp_path: Path) -> None:
+    for split, count in (("train", 4), ("test", 2)):
+        content = {"x": torch.ones(count, 16, 16, dtype=torch.bool), "y": torch.rand(count, 16, 16)}
+        torch.save(content, tmp_path / f"darcy_{split}_16.pt")
+    result = run("convert", *sorted(tmp_path.glob("*.pt"), reverse=True), tmp_path / "s")
+    assert "6 trajectories (train 4, test 2), 6 frames" in result.stdout
+
+
+# -- convert: what must be refused, and leave nothing that opens ------------------------------------------------------
+
+
+def refused(result: typer.testing.Result, status: int, dest: Path) -> str:
+    """Return the message of a conversion that must leave nothing at its destination, nor beside it."""
+    message = told(result, status)
+    assert not dest.exists()
+    assert not [name for name in names_in(dest.parent) if name.startswith(".")]
+    with pytest.raises(StoreNotFoundError):
+        ups_data.open_store(dest)
+    return message
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".h5", ".pt"])
+def test_a_truncated_file_is_refused(tmp_path: Path, waves: Path, suffix: str) -> None:
+    path = tmp_path / f"darcy_train_16{suffix}"
+    if suffix == ".h5":
+        with h5py.File(path, "w") as file:
+            file["tensor"], file["x-coordinate"] = np.ones((9, 4, 64)), np.arange(64.0)
+            file["t-coordinate"] = np.arange(5.0)
+    elif suffix == ".pt":
+        torch.save({"x": torch.ones(9, 16, 16, dtype=torch.bool), "y": torch.ones(9, 16, 16)}, path)
+    else:
+        path = waves.parent / "u.npy"
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    given = waves if suffix == ".npy" else path
+    # A torch archive cut short is no archive any more: which format it has cannot be told.
+    message = refused(run("convert", given, tmp_path / "s"), 2 if suffix == ".pt" else 1, tmp_path / "s")
+    assert path.name in message
+
+
+def test_a_truncated_file_of_a_named_format_is_bad_data(tmp_path: Path) -> None:
+    (tmp_path / "darcy_train_16.pt").write_bytes(b"PK\x03\x04 and no more")
+    result = run("convert", tmp_path / "darcy_train_16.pt", tmp_path / "s", "--format", "neuraloperator")
+    assert "is no torch file, damaged or cut short" in refused(result, 1, tmp_path / "s")
+
+
+def test_a_missing_data_set_is_refused(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["tensor"], file["t-coordinate"] = np.ones((9, 4, 64)), np.arange(5.0)
+    message = refused(run("convert", tmp_path / "a.h5", tmp_path / "s"), 1, tmp_path / "s")
+    assert "has no data set 'x-coordinate'. Did you mean 't-coordinate'?" in message
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_value_that_is_not_finite_is_refused(waves: Path, tmp_path: Path, value: float) -> None:
+    values = np.load(waves.parent / "u.npy")
+    values[3, 2, 30, 7] = value
+    np.save(waves.parent / "u.npy", values)
+    message = refused(run("convert", waves, tmp_path / "s"), 1, tmp_path / "s")
+    assert f"waves.yaml: trajectory 3, frame 2, channel u, point (30, 7) holds {value}" in message
+    assert "missing values are never filled" in message
+
+
+def test_an_unknown_layout_is_refused(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["something"] = np.ones((9, 4))
+    message = refused(run("convert", tmp_path / "a.h5", tmp_path / "s"), 2, tmp_path / "s")
+    assert "a.h5 is in no format that is known here. Its name looks like 'pdebench'" in message
+
+
+@pytest.mark.parametrize("part", [[], ["--overwrite"]])
+def test_foreign_files_are_left_alone(waves: Path, tmp_path: Path, part: list[str]) -> None:
+    (tmp_path / "s").mkdir()
+    (tmp_path / "s" / "thesis.tex").write_text("years of work")
+    message = told(run("convert", waves, tmp_path / "s", *part), 2)
+    assert "exists and is no store of ours; it is left alone" in message
+    assert (tmp_path / "s" / "thesis.tex").read_text() == "years of work"
+    assert names_in(tmp_path) == {"raw", "s"}
+
+
+def test_a_finished_store_is_replaced_only_when_asked(store: Path, waves: Path) -> None:
+    before = (store / "manifest.json").read_bytes()
+    message = told(run("convert", waves, store, "--seed", 1), 2)
+    assert "already holds a finished store; choose another destination or pass --overwrite" in message
+    assert (store / "manifest.json").read_bytes() == before
+    assert run("validate", store).exit_code == 0
+    assert run("convert", waves, store, "--seed", 1, "--overwrite").exit_code == 0
+    assert ups_data.open_store(store).manifest.layout.seed == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--format", "array"], "there is no format 'array'. Did you mean 'arrays'?"),
+        (["--importance", "gradent=1"], "no importance metric 'gradent'. Did you mean 'gradient'?"),
+        (["--importance", "gradient"], "--importance must be NAME=NUMBER,NAME=NUMBER,..., got 'gradient'"),
+        (["--importance", "gradient=1,gradient=2"], "--importance must name every entry once"),
+        (["--importance", "gradient=-1"], "importance.metrics.gradient: Input should be greater than 0"),
+        (["--split", "train=0.5,test=0.4"], "shares of the splits must add up to 1"),
+        (["--split", "train=nan"], "--split must be NAME=NUMBER,NAME=NUMBER,..., got 'train=nan'"),
+        (["--option", "axes"], "--option must be KEY=VALUE, got 'axes'"),
+        (["--option", "axes=xy"], "format 'arrays' has no option 'axes'"),
+        (["--codec", "gzip"], "'gzip' is not one of 'none', 'zstd', 'blosc-lz4', 'blosc-zstd'"),
+        (["--strata", "many"], "'--strata': Input should be a valid integer"),
+        (["--strata", "0"], "num_strata: Input should be greater than or equal to 1, got 0"),
+        (["--seed", "-1"], "seed: Input should be greater than or equal to 0, got -1"),
+        (["--seed", str(2**60)], "seed: Input should be less than or equal to 9007199254740992"),
+        (["--name", "a/b"], "name: 'a/b' is no valid name"),
+        (["--config", "nowhere.yaml"], "the configuration file nowhere.yaml cannot be read"),
+        (["--overwite"], "No such option: --overwite"),
+    ],
+)
+def test_what_is_typed_is_checked(waves: Path, tmp_path: Path, arguments: list[str], message: str) -> None:
+    assert message in refused(run("convert", waves, tmp_path / "s", *arguments), 2, tmp_path / "s")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("codecs: zstd", "c.yaml has the unknown key 'codecs'. Did you mean 'codec'?"),
+        ("importance: {metric: {}}", "c.yaml, in importance, has the unknown key 'metric'. Did you mean 'metrics'?"),
+        ("codec: [zstd", "c.yaml is not valid YAML"),
+        ("just text", "c.yaml must hold keys and values, it holds a str"),
+        ("seed: 1\nseed: 2", "key 'seed' stands twice (line 2, column 1)"),
+        ("dense: perhaps", "c.yaml: dense: Input should be 'auto', 'stored' or 'rebuilt', got 'perhaps'"),
+    ],
+)
+def test_the_configuration_file_is_checked(waves: Path, tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "c.yaml").write_text(text)
+    result = run("convert", waves, tmp_path / "s", "--config", tmp_path / "c.yaml")
+    assert message in refused(result, 2, tmp_path / "s")
+
+
+def test_paths_are_checked(waves: Path, tmp_path: Path) -> None:
+    for sources, message in [
+        ([waves.with_name("wave.yaml")], "wave.yaml is not there. Did you mean 'waves.yaml'?"),
+        ([waves.parent], "is a directory; name the files in it"),
+        ([waves, waves], "every file can be given once"),
+        ([waves.with_name("u.npy")], "does not say what their dimensions mean"),
+    ]:
+        result = run("convert", *sources, tmp_path / "s")
+        assert message in refused(result, result.exit_code, tmp_path / "s")
+        assert result.exit_code in {1, 2}
+    assert "Missing argument" in told(run("convert", waves), 2)
+
+
+def test_errors_for_machines(waves: Path, tmp_path: Path) -> None:
+    result = run("convert", waves.with_name("wave.yaml"), tmp_path / "s", "--json")
+    assert result.exit_code == 2
+    error = parsed(result)["error"]
+    assert parsed(result)["ok"] is False
+    assert error["type"] == "UnknownFormatError"
+    assert "wave.yaml is not there" in error["message"]
+    assert error["message"] in result.stderr
+
+
+def test_debug_shows_where_an_error_came_from(tmp_path: Path) -> None:
+    result = run("inspect", tmp_path / "nowhere", "--debug")
+    assert result.exit_code == 2
+    assert "Traceback" in result.stderr
+
+
+# -- inspect, validate -------------------------------------------------------------------------------------------------
+
+
+def test_inspect(store: Path) -> None:
+    text = run("inspect", store).stdout
+    for part in ("32 x 24", "train 3, valid 1, test 1", "gradient x 1", "pages/values"):
+        assert part in text
+    content = parsed(run("inspect", store, "--json"))
+    assert content["ok"] is True
+    assert content["manifest"]["geometry"]["shape"] == [32, 24]
+
+
+def test_validate_passes_a_sound_store(store: Path) -> None:
+    result = run("validate", store)
+    assert result.exit_code == 0
+    assert f"{store} is intact" in result.stdout
+    assert parsed(run("validate", store, "--json"))["ok"] is True
+
+
+def test_validate_names_a_damaged_file(store: Path) -> None:
+    shard = next((store / "pages" / "values" / "c").rglob("0"))
+    while shard.is_dir():
+        shard = next(shard.iterdir())
+    content = bytearray(shard.read_bytes())
+    content[1000] ^= 4
+    shard.write_bytes(content)
+    result = run("validate", store)
+    assert result.exit_code == 1
+    assert "problem: " in result.stdout
+    assert "pages/values/c/0/0/0" in result.stdout
+    content = run("validate", store, "--json")
+    assert content.exit_code == 1
+    assert parsed(content)["ok"] is False
+
+
+@pytest.mark.parametrize("verb", ["inspect", "validate", "prove"])
+def test_a_store_that_is_not_there_is_misuse(verb: str, store: Path, tmp_path: Path) -> None:
+    assert f"there is no store at {tmp_path / 'nowhere'}" in told(run(verb, tmp_path / "nowhere"), 2)
+    (tmp_path / "empty").mkdir()
+    assert "holds no manifest.json, so it is no finished store" in told(run(verb, tmp_path / "empty"), 2)
+    assert "is a file, and a store is a directory" in told(run(verb, store / "manifest.json"), 2)
+
+
+@pytest.mark.parametrize("verb", ["inspect", "prove"])
+def test_a_damaged_store_is_bad_data(verb: str, store: Path) -> None:
+    shutil.rmtree(store / "pages" / "index" / "c")
+    assert "pages/index/c/0/0 is missing; restore it or convert again" in told(run(verb, store), 1)
+
+
+# -- prove, generate ---------------------------------------------------------------------------------------------------
+
+
+def test_prove(store: Path) -> None:
+    arguments = ["prove", store, "--ratio", 0.25, "--draws", 200, "--sampler", "balanced", "--sampler", "importance"]
+    result = run(*arguments)
+    assert result.exit_code == 0, result.output
+    assert "importance" in result.stdout
+    assert parsed(run(*arguments, "--json"))["ok"] is True
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--split", "trian"], "has no split 'trian'. Did you mean 'train'?"),
+        (["--sampler", "importence"], "'importence'. Did you mean 'importance'?"),
+        (["--ratio", "2"], "ratio must lie in (0, 1], got 2"),
+        (["--draws", "1"], "'--draws'"),
+    ],
+)
+def test_what_prove_is_asked_is_checked(store: Path, arguments: list[str], message: str) -> None:
+    assert message in told(run("prove", store, *arguments), 2)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["burger"], "there is no recipe 'burger'. Did you mean 'burgers'?"),
+        (["burgers", "--frames", "1"], "num_frames: Input should be greater than or equal to 2, got 1"),
+        (["burgers", "--resolution", "4"], "resolution: Input should be greater than or equal to 8, got 4"),
+        (["burgers", "--viscosity", "-1"], "viscosity: Input should be greater than 0, got -1"),
+        (["burgers", "--trajectories", "0"], "num_trajectories: Input should be greater than or equal to 1, got 0"),
+    ],
+)
+def test_what_generate_is_asked_is_checked(tmp_path: Path, arguments: list[str], message: str) -> None:
+    recipe, *options = arguments
+    assert message in told(run("generate", recipe, tmp_path / "raw", *options), 2)
+    assert not (tmp_path / "raw").exists()
+
+
+# -- processes of their own ---------------------------------------------------------------------------------------
+
+
+def test_generate_convert_validate(run_command: RunCommand, tmp_path: Path) -> None:
+    sizes = ["--trajectories", 3, "--frames", 3, "--resolution", 32]
+    made = run_command("generate", "burgers", "raw", *sizes, "--json")
+    assert made.returncode == 0, made.stderr
+    content = json.loads(made.stdout)
+    assert content["size_bytes"] == (tmp_path / "raw" / "burgers.npy").stat().st_size
+    assert run_command("convert", content["description"], "s").returncode == 0
+    assert run_command("validate", "s").returncode == 0
+    fields = zarr.open_group(tmp_path / "s", mode="r")["fields"][:].reshape(3, 3, 32, 32)
+    np.testing.assert_array_equal(fields, np.load(tmp_path / "raw" / "burgers.npy"))
+    again = run_command("generate", "burgers", "raw", *sizes)
+    assert again.returncode == 2
+    assert "is there already; choose another folder or name, or pass --overwrite" in again.stderr
+
+
+def test_status_and_streams_of_a_process(run_command: RunCommand, waves: Path) -> None:
+    good = run_command("convert", waves, "s", "--json")
+    assert (good.returncode, json.loads(good.stdout)["ok"]) == (0, True)
+    assert good.stderr == "trajectories: 5 of 5\n"
+    bad = run_command("convert", waves, "s")
+    assert (bad.returncode, bad.stdout) == (2, "")
+    assert bad.stderr.startswith("error: ")
+    assert run_command("--help").returncode == 0
+
+
+# The signal comes before the given rename: the first, one in the middle, the manifest's, the one that names the store.
+INTERRUPTED = """
+import os, signal, sys
+number, renames = int(sys.argv.pop(1)), 0
+
+def count(event, arguments):
+    global renames
+    if event == "os.rename":
+        renames += 1
+        if renames == number:
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.addaudithook(count)
+from preprocess.cli import main
+try:
+    main()
+finally:
+    print("renames:", renames, file=sys.stderr)
+"""
+
+
+def test_an_interrupted_conversion_leaves_nothing_unfinished(
+    run_command: RunCommand, waves: Path, tmp_path: Path
+) -> None:
+    whole = run_command(0, "convert", waves, "whole", code=INTERRUPTED)
+    assert whole.returncode == 0, whole.stderr
+    renames = int(whole.stderr.rsplit(maxsplit=1)[-1])
+    for number in (1, renames // 2, renames - 1, renames):
+        result = run_command(number, "convert", waves, "s", code=INTERRUPTED)
+        assert result.returncode == 130, result.stderr
+        assert "interrupted; nothing unfinished was left at the destination" in result.stderr
+        assert "Traceback" not in result.stderr
+        assert names_in(tmp_path) == {"raw", "whole"}
+
+
+def test_an_interrupted_process_of_a_shell(waves: Path, tmp_path: Path) -> None:
+    """SIGINT from outside, as Ctrl-C sends it, while a large conversion works."""
+    values = np.concatenate([np.load(waves.parent / "u.npy")] * 400)
+    np.save(waves.parent / "u.npy", values)
+    command = [sys.executable, "-m", "preprocess", "convert", str(waves), str(tmp_path / "s"), "--json"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while process.poll() is None and not list(tmp_path.glob(".s.partial/pages/*/c")):
+        pass
+    process.send_signal(2)
+    output, errors = process.communicate()
+    assert process.returncode == 130, errors
+    assert output == ""
+    assert names_in(tmp_path) == {"raw"}
