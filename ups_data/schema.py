@@ -218,7 +218,7 @@ class FileEntry(Record):
     def _key_stays_inside(cls, key: str) -> str:
         parts = PurePosixPath(key).parts
         safe = re.fullmatch(r"[A-Za-z0-9_./-]{1,512}", key) and not key.startswith("/")
-        if not safe or ".." in parts or str(PurePosixPath(key)) != key:
+        if not safe or not parts or ".." in parts or str(PurePosixPath(key)) != key:
             raise ValueError(f"file key {key!r} must be a plain relative path below the store")
         return key
 
