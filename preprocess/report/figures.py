@@ -316,7 +316,7 @@ def _chart(inches: tuple[float, float]) -> Iterator[tuple[Figure, Axes]]:
         yield figure, axes
 
 
-def _log_limits(values: Sequence[Float64[np.ndarray, " point"]]) -> tuple[float, float]:
+def _log_limits(values: Sequence[Float64[np.ndarray, " _"]]) -> tuple[float, float]:
     """Return limits a tenth of a decade beyond all positive values, and at least half a decade apart."""
     everything = np.concatenate(values)
     exponents = np.log10(everything[everything > 0]) if (everything > 0).any() else np.zeros(1)

@@ -170,7 +170,9 @@ def _points_picture(draw: DrawnPoints, example: DrawExample, span: tuple[float, 
     distinct, numbers = np.unique(draw.stands_for.round(9), return_counts=True)
     entries = [
         (colour, f"{count(points)} points, each for {plain(weight)}")
-        for colour, weight, points in zip(figures.weight_colours(distinct, span), distinct, numbers, strict=True)
+        for colour, weight, points in zip(
+            figures.weight_colours(distinct, span), distinct.tolist(), numbers.tolist(), strict=True
+        )
     ]
     source = figures.draw_points(draw.coordinates, draw.stands_for, extent=example.extent, span=span)
     title = {"importance": "Drawn by importance", "uniform": "Drawn uniformly at random"}.get(
@@ -212,8 +214,8 @@ def _proof_section(proof: Proof) -> str:
         "The weights are exact, and a point drawn is worth several",
         paragraph(
             f"Means of this very data set were estimated from {count(proof.num_draws)} draws of each sampler, "
-            f"{percent(proof.ratio)} of the points each, from {trajectories} of the {text(proof.split)} split, and held "
-            f"against the truth.",
+            f"{percent(proof.ratio)} of the points each, from {trajectories} of the {text(proof.split)} split, and "
+            f"held against the truth.",
             _verdict(proof),
         ),
         markup.figure(

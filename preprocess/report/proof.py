@@ -13,7 +13,7 @@ _WORDS = {
     "square": "{channel}, squared",
     "change": "{channel} change, squared",
     "importance": "importance map",
-    "one": "constant 1",
+    "weight_sum": "sum of the weights",
 }
 
 

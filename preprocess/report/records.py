@@ -62,7 +62,7 @@ class DrawnPoints:
 
     sampler: str
     coordinates: Float64[np.ndarray, "point 2"]
-    stands_for: Float64[np.ndarray, " point"]
+    stands_for: Float64[np.ndarray, " weight"]
 
     def __post_init__(self) -> None:
         if len(self.coordinates) != len(self.stands_for) or not len(self.stands_for):
@@ -87,7 +87,7 @@ class DrawExample:
     frame: int
     time: float
     values: Image
-    importance: Image
+    importance: Float[np.ndarray, "row column"]
     extent: tuple[tuple[float, float], tuple[float, float]]
     draws: tuple[DrawnPoints, ...]
 
