@@ -68,7 +68,7 @@ def report(stores) -> ProveReport:
 
 @pytest.mark.parametrize("name", SOURCES)
 def test_every_sampler_is_proven_on_every_geometry(name, stores):
-    report = prove(stores[name], ratio=0.1, draws=2000, seed=3)
+    report = prove(stores[name], ratio=0.1, draws=2000, seed=3, num_trajectories=1)
     assert report.problems == ()
     assert report.ok
     assert report.samplers == ("dense", "uniform", "balanced", "importance")
@@ -213,7 +213,7 @@ class OneEpoch(Changed):
     ids=lambda value: type(value).__name__ if isinstance(value, Sampler) else "",
 )
 def test_a_biased_or_broken_sampler_is_caught(sampler, message, stores):
-    report = prove(stores["plane"], samplers=[sampler, "balanced"], ratio=0.1, num_trajectories=1)
+    report = prove(stores["plane"], samplers=[sampler, "balanced"], ratio=0.1, num_trajectories=1, num_frames=1)
     assert not report.ok
     text = "\n".join(report.problems)
     assert re.search(message, text), text
