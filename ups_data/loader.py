@@ -160,6 +160,7 @@ class QueryLoader:
             _Batches(dataset),
             batch_sampler=self._requests,  # type: ignore[arg-type]  # what it yields goes to __getitems__ whole
             collate_fn=_unchanged,
+            generator=torch.Generator(),  # or every epoch would advance the caller's
             **options,
         )
 

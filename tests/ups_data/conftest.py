@@ -1,6 +1,6 @@
 """Stores that the tests of the data side share, converted once a session."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +9,7 @@ import pytest
 import ups_data
 from preprocess.convert import ConvertSettings, convert
 from tests.memory_source import MemorySource, cloud, wave_frames
+from tests.ups_data.models.cases import build_stores
 from ups_data.schema import FieldSpec, ImportanceSpec
 
 FIELDS = (FieldSpec(name="velocity", components=("x", "y")), FieldSpec(name="pressure", unit="Pa"))
@@ -54,3 +55,9 @@ def grid_store(grid_source: MemorySource, convert_source: Callable[..., ups_data
 def cloud_store(cloud_source: MemorySource, convert_source: Callable[..., ups_data.Store]) -> ups_data.Store:
     recipe = ImportanceSpec(metrics={"temporal_change": 1.0})
     return convert_source(cloud_source, page_points=8, num_strata=2, importance=recipe)
+
+
+@pytest.fixture(scope="session")
+def stores(convert_source: Callable[..., ups_data.Store]) -> Mapping[str, ups_data.Store]:
+    """One small store a geometry: `line`, `plane`, `space`, `cloud`."""
+    return build_stores(convert_source)

@@ -46,7 +46,8 @@ class PageSampler(Sampler):
             SamplerError: fewer pages than strata, or more points than there are.
         """
         points = self.amount.points(layout, key.step)
-        num_pages = min(layout.num_pages, max(1, round(points / layout.page_points)))
+        # Of all pages, which hold padding too: asked for every point, every page is drawn.
+        num_pages = max(1, round(points / layout.num_points * layout.num_pages))
         if num_pages < layout.num_strata:
             raise SamplerError(
                 f"{points} queries are {num_pages} pages of {layout.page_points} points, fewer than the "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import time
@@ -301,9 +302,7 @@ def _build_model(config: TrainConfig, problem: ProblemSpec) -> NeuralOperator:
 
 
 def _copy_of(model: NeuralOperator) -> NeuralOperator:
-    copy = NeuralOperator(model.config, model.problem).to(next(model.parameters()).device)
-    copy.load_state_dict(model.state_dict())
-    return copy.eval().requires_grad_(False)
+    return copy.deepcopy(model).eval().requires_grad_(False)
 
 
 def _first_difference(saved: TrainConfig, own: TrainConfig) -> str:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import ups_data
-from tests.ups_data.models.conftest import batch_of, dataset_of
+from tests.ups_data.models.cases import batch_of, dataset_of
 from ups_data.errors import ConfigError
 from ups_data.models import GridEncoder, GridEncoderConfig, ProblemSpec
 

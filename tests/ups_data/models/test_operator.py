@@ -5,7 +5,7 @@ import torch
 
 import ups_data
 from tests.memory_source import MemorySource, wave_frames
-from tests.ups_data.models.conftest import SMALL, batch_of, dataset_of, model_of
+from tests.ups_data.models.cases import SMALL, batch_of, dataset_of, model_of
 from ups_data.errors import ConfigError, DatasetError
 from ups_data.models import DecoderConfig, GridEncoderConfig, LatentOperatorConfig
 

@@ -5,7 +5,7 @@ import torch
 
 import ups_data
 from tests.memory_source import MemorySource, wave_frames
-from tests.ups_data.models.conftest import dataset_of
+from tests.ups_data.models.cases import dataset_of
 from ups_data.errors import ConfigError
 from ups_data.models import ProblemSpec
 

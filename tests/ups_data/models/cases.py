@@ -1,8 +1,7 @@
-"""Stores of every geometry for models and training, converted once a session."""
+"""Stores of every geometry, and small models of them."""
 
 from collections.abc import Callable, Mapping
 
-import pytest
 import torch
 
 import ups_data
@@ -17,8 +16,7 @@ SMALL = OperatorConfig(
 )
 
 
-@pytest.fixture(scope="session")
-def stores(convert_source: Callable[..., ups_data.Store]) -> Mapping[str, ups_data.Store]:
+def build_stores(convert_source: Callable[..., ups_data.Store]) -> Mapping[str, ups_data.Store]:
     splits = ["train", "train", "test"]
     parameters = [{"nu": 0.1 * number} for number in range(3)]
     made = {}

@@ -1,0 +1,82 @@
+from pathlib import Path
+
+import pytest
+
+import ups_data
+from ups_data.errors import ConfigError
+from ups_data.samplers.schedule import Linear
+from ups_data.training import TrainConfig, load_config
+
+CONFIGS = Path(__file__).parents[3] / "configs"
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_configurations_that_we_ship_are_read(path: Path) -> None:
+    overrides = ("steps=1",) if path.stem == "base" else ()
+    assert isinstance(load_config(path, overrides), TrainConfig)
+
+
+def test_a_difference_lies_above_its_base_and_overrides_above_both(tmp_path: Path) -> None:
+    write(tmp_path / "base.yaml", "steps: 5\noptimizer: {learning_rate: 1e-3, warmup: 0.2}\nseed: 3\n")
+    path = write(tmp_path / "run.yaml", "base: base.yaml\noptimizer: {warmup: 0.1}\n")
+    config = load_config(path, ["seed=7", "data.window.targets=2", "data.input_fields=[u, v]"])
+    assert (config.steps, config.seed) == (5, 7)
+    assert (config.optimizer.learning_rate, config.optimizer.warmup) == (1e-3, 0.1)
+    assert config.data.window.targets == 2
+    assert config.data.input_fields == ("u", "v")
+
+
+@pytest.mark.parametrize(
+    ("text", "overrides", "message"),
+    [
+        ("steps: 5\noptimiser: {}\n", [], "unknown key 'optimiser'. Did you mean 'optimizer'"),
+        (
+            "steps: 5\nmodel: {decoder: {head: 2}}\n",
+            [],
+            r"in model.decoder, has the unknown key 'head'. Did .* 'heads'",
+        ),
+        ("steps: 5\noptimizer: {learning_rate: -1}\n", [], "optimizer.learning_rate: .*greater than 0, got -1"),
+        ("steps: 5\nseconds: 3\n", [], "steps or seconds, one of them"),
+        ("seed: 1\n", [], "steps or seconds, one of them"),
+        ("steps: 5\nsampler: {kind: dense, ratio: 0.1}\n", [], "leave out ratio and num_queries"),
+        ("steps: 5\nsampler: {kind: uniform}\n", [], "needs ratio or num_queries"),
+        ("steps: 5\nsampler: {ratio: 0.1, schedule: cosine}\n", [], "schedule: cosine needs ratio, end_ratio"),
+        ("steps: 5\nsampler: {ratio: 0.1, end_ratio: 0.2}\n", [], "need a schedule"),
+        ("steps: 5\nsampler: {kind: importanc, ratio: 0.1}\n", [], "sampler.kind"),
+        ("steps: 5\n", ["steps"], "section.key=value, got 'steps'"),
+        ("steps: 5\n", ["data..store=x"], "section.key=value"),
+        ("steps: [\n", [], "not valid YAML"),
+        ("- 1\n", [], "must hold sections"),
+        ("base: run.yaml\n", [], "its own base"),
+        ("base: nowhere.yaml\n", [], "nowhere.yaml cannot be read"),
+    ],
+)
+def test_what_is_wrong_is_named(tmp_path: Path, text: str, overrides: list[str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load_config(write(tmp_path / "run.yaml", text), overrides)
+
+
+def test_changes_replace_a_sampler_as_a_whole(tmp_path: Path) -> None:
+    config = load_config(write(tmp_path / "run.yaml", "steps: 5\nsampler: {kind: importance, ratio: 0.1}\n"))
+    dense = config.with_changes(sampler={"kind": "dense"}, data={"batch_size": 2})
+    assert isinstance(dense.sampler.build(), ups_data.DenseSampler)
+    assert (dense.data.batch_size, dense.steps) == (2, 5)
+    with pytest.raises(ConfigError, match="unknown key 'batchsize'"):
+        config.with_changes(data={"batchsize": 2})
+
+
+def test_schedules_reach_the_sampler(tmp_path: Path) -> None:
+    text = "steps: 5\nsampler: {kind: uniform, ratio: 0.5, schedule: linear, end_ratio: 0.1, schedule_steps: 100}\n"
+    sampler = load_config(write(tmp_path / "run.yaml", text)).sampler
+    assert sampler._scheduled_ratio() == Linear(start=0.5, end=0.1, steps=100)
+    assert isinstance(sampler.build(), ups_data.UniformSampler)
+
+
+def test_a_run_without_a_store_says_how_to_name_one() -> None:
+    with pytest.raises(ConfigError, match=r"data\.store=PATH"):
+        TrainConfig(steps=1).data.open()

@@ -1,0 +1,150 @@
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import ups_data
+from ups_data.errors import ConfigError, StateError, TrainingError
+from ups_data.training import Checkpoint, StepRecord, TrainConfig, TrainResult, evaluate, train
+from ups_data.training.loop import CHECKPOINT_NAME, LOG_NAME
+
+MakeConfig = Callable[..., TrainConfig]
+
+
+class StopHere(Exception):
+    """Stands for a run that is killed between two steps."""
+
+
+def stop_after(step: int) -> Callable[[StepRecord], None]:
+    def report(record: StepRecord) -> None:
+        if record.step == step:
+            raise StopHere
+
+    return report
+
+
+def same_weights(one: TrainResult, other: TrainResult) -> bool:
+    pairs = zip(one.model.state_dict().values(), other.model.state_dict().values(), strict=True)
+    return all(torch.equal(mine, theirs) for mine, theirs in pairs)
+
+
+def without_clock(record: StepRecord) -> StepRecord:
+    return dataclasses.replace(record, seconds=0.0, waited=0.0)
+
+
+def test_full_training_with_sampling(make_config: MakeConfig, tmp_path: Path) -> None:
+    """On a quarter of the points, evaluated on all: half of the error of an untrained model is gone."""
+    config = make_config(
+        steps=200,
+        data={"store": make_config().data.store, "batch_size": 4, "test_split": "train"},
+        model={"width": 32, "grid_encoder": {"patch": 2}, "residual": True},
+        optimizer={"learning_rate": 5e-3, "ema_decay": 0.9},
+    )
+    result = train(config, output=tmp_path / "run")
+    errors = [record.relative_l2 for record in result.records if record.relative_l2 is not None]
+    assert len(errors) == 3
+    assert errors[-1] == result.errors.relative_l2
+    start = train(config.with_changes(steps=1, evaluations=1)).errors.relative_l2
+    assert errors[-1] < 0.5 * start
+    assert [record.step for record in result.records] == list(range(1, 201))
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+@pytest.mark.parametrize("stop", [2, 3, 5])
+def test_a_run_that_was_stopped_goes_on_to_the_same_bits(
+    make_config: MakeConfig, tmp_path: Path, stop: int, num_workers: int
+) -> None:
+    """Evaluations, and with them checkpoints, follow steps 2, 4 and 6: stops on one of them and between two."""
+    config = make_config()
+    config = config.with_changes(data={"num_workers": num_workers})
+    whole = train(config, output=tmp_path / "whole")
+    with pytest.raises(StopHere):
+        train(config, output=tmp_path / "parts", report=stop_after(stop))
+    resumed = train(config, output=tmp_path / "parts", resume=True)
+    assert same_weights(whole, resumed)
+    assert whole.errors == resumed.errors
+    assert list(map(without_clock, whole.records)) == list(map(without_clock, resumed.records))
+    lines = (tmp_path / "parts" / LOG_NAME).read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == [1, 2, 3, 4, 5, 6]
+
+
+def test_runs_repeat_to_the_bit_and_seeds_differ(make_config: MakeConfig) -> None:
+    torch.manual_seed(1)
+    first = train(make_config())
+    torch.manual_seed(2)
+    state = torch.random.get_rng_state()
+    assert same_weights(first, train(make_config()))
+    assert torch.equal(state, torch.random.get_rng_state())
+    assert not same_weights(first, train(make_config(seed=1)))
+
+
+def test_ratio_one_is_dense_training(make_config: MakeConfig) -> None:
+    dense = train(make_config(sampler={"kind": "dense"}))
+    whole = train(make_config(sampler={"kind": "importance", "ratio": 1.0}))
+    for mine, theirs in zip(dense.records, whole.records, strict=True):
+        assert mine.loss == pytest.approx(theirs.loss, rel=1e-4)
+
+
+def test_a_finished_run_is_not_run_again(make_config: MakeConfig, tmp_path: Path) -> None:
+    whole = train(make_config(), output=tmp_path)
+    again = train(make_config(), output=tmp_path, resume=True, report=stop_after(6))
+    assert same_weights(whole, again)
+    assert again.errors == whole.errors
+    assert again.records == whole.records
+
+
+def test_a_folder_with_a_run_is_not_overwritten(make_config: MakeConfig, tmp_path: Path) -> None:
+    train(make_config(steps=2), output=tmp_path)
+    before = (tmp_path / CHECKPOINT_NAME).read_bytes()
+    with pytest.raises(ConfigError, match="holds a run already"):
+        train(make_config(steps=2), output=tmp_path)
+    with pytest.raises(StateError, match=r"belongs to another run .*seed: 0, now 1"):
+        train(make_config(steps=2, seed=1), output=tmp_path, resume=True)
+    assert (tmp_path / CHECKPOINT_NAME).read_bytes() == before
+
+
+def test_a_log_cut_off_in_a_line_is_mended_from_the_checkpoint(make_config: MakeConfig, tmp_path: Path) -> None:
+    with pytest.raises(StopHere):
+        train(make_config(), output=tmp_path, report=stop_after(3))
+    log = tmp_path / LOG_NAME
+    log.write_text(log.read_text()[:-20])
+    result = train(make_config(), output=tmp_path, resume=True)
+    assert [record.step for record in result.records] == [1, 2, 3, 4, 5, 6]
+    assert len(log.read_text().splitlines()) == 6
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_with_its_samples(make_config: MakeConfig, tmp_path: Path) -> None:
+    config = make_config(optimizer={"learning_rate": 1e30, "clip_norm": 1e30, "warmup": 0.0})
+    with pytest.raises(TrainingError, match=r"the loss is (nan|inf) at step \d+ on samples \[\d+, \d+, \d+, \d+\]"):
+        train(config, output=tmp_path)
+
+
+def test_a_run_may_be_bounded_by_the_clock(make_config: MakeConfig) -> None:
+    config = make_config(steps=None, seconds=0.5, evaluations=2)
+    result = train(config)
+    assert result.records[-1].progress == 1
+    assert result.records[-1].seconds >= 0.5
+    assert result.records[-2].seconds < 0.5
+    assert result.records[-1].relative_l2 is not None
+
+
+def test_a_checkpoint_answers_as_the_run_did(make_config: MakeConfig, store: ups_data.Store, tmp_path: Path) -> None:
+    result = train(make_config(), output=tmp_path)
+    checkpoint = Checkpoint.load(tmp_path / CHECKPOINT_NAME)
+    data = checkpoint.header.config.data
+    dataset = data.build(store, ups_data.DenseSampler(), split="test", statistics=checkpoint.header.statistics)
+    assert evaluate(checkpoint.build_model(), dataset) == result.errors
+
+
+def test_test_samples_are_spread_over_the_split(make_config: MakeConfig, store: ups_data.Store) -> None:
+    config = make_config().with_changes(data={"test_samples": 2})
+    result = train(config)
+    dataset = config.data.build(store, ups_data.DenseSampler(), split="test")
+    assert len(dataset) == 4
+    parts = [evaluate(result.model, dataset, samples=[number]).relative_l2 for number in (0, 3)]
+    assert result.errors.relative_l2 == pytest.approx(np.mean(parts))
+    assert result.errors.num_samples == 2
