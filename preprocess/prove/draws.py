@@ -293,10 +293,10 @@ def documented_points(sampler: Sampler, layout: PageLayout) -> tuple[int, int] |
     amount = getattr(sampler, "amount", None)
     if not isinstance(amount, Amount):
         return None
-    points = amount.points(layout, 0)
     if not isinstance(sampler, PageSampler):
+        points = amount.points(layout, 0)
         return points, points
-    pages = min(layout.num_pages, max(1, round(points / layout.page_points)))
+    pages = sampler.num_pages(layout, 0)
     padding = layout.num_pages * layout.page_points - layout.num_points
     high = min(layout.num_points, pages * layout.page_points)
     return max(1, pages * layout.page_points - padding), high

@@ -39,6 +39,11 @@ class PageSampler(Sampler):
     def shares(self, layout: PageLayout) -> Float64[np.ndarray, " stratum"]:
         """Return the share of each stratum in the pages of a draw."""
 
+    def num_pages(self, layout: PageLayout, step: int) -> int:
+        """Return how many pages a draw takes: those of the asked points, rounded to the nearest, at least one."""
+        # Of all pages, which hold padding too: asked for every point, every page is drawn.
+        return max(1, round(self.amount.points(layout, step) / layout.num_points * layout.num_pages))
+
     def draw(self, layout: PageLayout, key: DrawKey) -> PageDraw:
         """Draw pages with their unbiased weights.
 
@@ -46,8 +51,7 @@ class PageSampler(Sampler):
             SamplerError: fewer pages than strata, or more points than there are.
         """
         points = self.amount.points(layout, key.step)
-        # Of all pages, which hold padding too: asked for every point, every page is drawn.
-        num_pages = max(1, round(points / layout.num_points * layout.num_pages))
+        num_pages = self.num_pages(layout, key.step)
         if num_pages < layout.num_strata:
             raise SamplerError(
                 f"{points} queries are {num_pages} pages of {layout.page_points} points, fewer than the "
