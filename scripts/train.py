@@ -1,0 +1,79 @@
+#!/usr/bin/env python
+"""Train the reference operator: scripts/train.py CONFIG [section.key=value ...] --output DIR.
+
+Example: scripts/train.py configs/darcy.yaml data.store=data/darcy steps=1000 --output runs/darcy
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import rich.console
+import rich.progress
+import typer
+
+from ups_data.errors import TrainingError, UpsDataError
+from ups_data.training import StepRecord, TrainConfig, TrainResult, load_config, train
+
+OK, PROBLEM, MISUSE, INTERRUPTED = 0, 1, 2, 130
+ERRORS = rich.console.Console(stderr=True, highlight=False)
+
+
+def main(
+    config: Annotated[Path, typer.Argument(help="YAML file, see configs/.")],
+    overrides: Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE", help="As in data.store=PATH.")] = None,
+    *,
+    output: Annotated[Path, typer.Option("--output", help="Folder for checkpoint and log.")],
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in the folder.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")] = False,
+) -> None:
+    """Train the reference operator; the errors that it prints are those on all points of the test split."""
+    try:
+        chosen = load_config(config, overrides or ())
+        result = run(chosen, output, resume=resume)
+    except KeyboardInterrupt:
+        ERRORS.print(f"interrupted; go on from the last evaluation with --resume --output {output}")
+        raise typer.Exit(INTERRUPTED) from None
+    except UpsDataError as error:
+        ERRORS.print(f"error: {error}", markup=False)
+        raise typer.Exit(PROBLEM if isinstance(error, TrainingError) else MISUSE) from error
+    if as_json:
+        last = result.records[-1]
+        print(json.dumps({"step": last.step, "seconds": last.seconds, **result.errors.to_dict()}))
+    else:
+        print(f"{output}: relative L2 {result.errors.relative_l2:.4f} on {result.errors.num_samples} test samples")
+
+
+def run(config: TrainConfig, output: Path, *, resume: bool) -> TrainResult:
+    """Train under a progress bar."""
+    columns = (
+        rich.progress.TextColumn("step {task.fields[step]}"),
+        rich.progress.BarColumn(),
+        rich.progress.TaskProgressColumn(),
+        rich.progress.TextColumn(
+            "loss {task.fields[loss]:.3g}, waited {task.fields[waited]:.0%}, test error {task.fields[error]}"
+        ),
+        rich.progress.TimeElapsedColumn(),
+    )
+    with rich.progress.Progress(*columns, console=ERRORS, disable=not ERRORS.is_terminal) as bar:
+        task = bar.add_task("", total=1.0, step=0, loss=float("nan"), waited=0.0, error="-")
+
+        def show(record: StepRecord) -> None:
+            fields: dict[str, Any] = {
+                "step": record.step,
+                "loss": record.loss,
+                "waited": record.waited / max(record.seconds, 1e-9),
+            }
+            if record.relative_l2 is not None:
+                fields["error"] = f"{record.relative_l2:.4f}"
+                if not ERRORS.is_terminal:
+                    ERRORS.print(f"step {record.step}, {record.seconds:.1f} s: relative L2 {record.relative_l2:.4f}")
+            bar.update(task, completed=record.progress, **fields)
+
+        return train(config, output=output, resume=resume, report=show)
+
+
+if __name__ == "__main__":
+    typer.run(main)
