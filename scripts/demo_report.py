@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-import os
-import platform
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 import ups_data
 from demo_runner import Note
 from demo_settings import RUNS, TITLE, DemoSettings
+from machine import describe_machine
 from preprocess.report import (
     Command,
     DrawExample,
@@ -188,33 +185,3 @@ def _flatten(content: Mapping[str, Any], prefix: str = "") -> list[str]:
         name = key.replace("_", " ")
         words += _flatten(value, f"{prefix}{name} ") if isinstance(value, dict) else [f"{prefix}{name} {value}"]
     return words
-
-
-def describe_machine() -> dict[str, str]:
-    """Return what the figures were measured on."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return {
-        "processor": _processor(),
-        "cores": f"{cores} usable of {os.cpu_count()}",
-        "memory": _memory(),
-        "system": f"{platform.system()} {platform.release()}, {platform.machine()}",
-        "Python": platform.python_version(),
-        "torch": f"{torch.__version__}, {torch.get_num_threads()} threads",
-        "ups_data": ups_data.__version__,
-    }
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
-
-
-def _memory() -> str:
-    try:
-        return f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.1f} GiB"
-    except (ValueError, OSError):
-        return "unknown"

@@ -55,7 +55,7 @@ def _commands(settings: DemoSettings, command: str) -> tuple[Command, ...]:
         "every byte of it": f"ups-preprocess validate {store}",
         "its draws": f"ups-preprocess prove {store} --split test --ratio {settings.ratio:g} --draws {settings.draws}"
         + "".join(f" --sampler {name}" for name in PROVED),
-        "one run": f"python scripts/train.py {config} data.store={store}",
+        "one run": f"python scripts/train.py {config} data.store={store} --output runs/sparse",
     }
     return tuple(Command(line=line, purpose=purpose) for purpose, line in lines.items())
 

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import rich.console
 import rich.markup
@@ -88,7 +88,7 @@ class Runner:
         console: for what is said on the way.
 
     Raises:
-        ConfigError: the folder holds files that are not a demo's, or another process works in it.
+        ConfigError: the folder holds files that are not a demo's.
     """
 
     def __init__(self, folder: Path, stages: Sequence[Stage], console: rich.console.Console) -> None:
@@ -97,13 +97,17 @@ class Runner:
         self._keys: dict[str, str] = {}
         self.notes: dict[str, Note] = {}
         prepare_folder(folder)
-        self._lock = _lock_folder(folder)
 
     def run(self) -> None:
-        """Do what is not done yet."""
-        for number, stage in enumerate(self.stages, start=1):
-            self.current = f"{number}/{len(self.stages)} {stage.name}"
-            self._run_stage(stage)
+        """Do what is not done yet.
+
+        Raises:
+            ConfigError: another process works in the folder.
+        """
+        with _held(self.folder):
+            for number, stage in enumerate(self.stages, start=1):
+                self.current = f"{number}/{len(self.stages)} {stage.name}"
+                self._run_stage(stage)
 
     def _run_stage(self, stage: Stage) -> None:
         key = self._key_of(stage)
@@ -187,25 +191,27 @@ def clear_folder(folder: Path) -> None:
     """Remove all that a demo made.
 
     Raises:
-        ConfigError: the folder is not a demo's.
+        ConfigError: the folder is not a demo's, or another process works in it.
     """
-    if folder.exists():
-        prepare_folder(folder)
+    if not folder.exists():
+        return
+    prepare_folder(folder)
+    with _held(folder):
         # What says that the folder is a demo's goes last: an interrupted removal can be begun again.
         for path in sorted(folder.iterdir(), key=lambda path: path.name == MARKER_NAME):
             _remove(path)
         folder.rmdir()
 
 
-def _lock_folder(folder: Path) -> IO[str]:
-    """Hold the folder for this process, for as long as the returned file is open."""
-    handle = (folder / MARKER_NAME).open(encoding="utf-8")
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        handle.close()
-        raise ConfigError(f"another demo is at work in {folder}; wait for it, or choose another folder") from error
-    return handle
+@contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """Keep other processes out of a folder."""
+    with (folder / MARKER_NAME).open(encoding="utf-8") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ConfigError(f"another demo is at work in {folder}; wait for it, or choose another folder") from error
+        yield
 
 
 def stamp_of(products: Sequence[Path]) -> str | None:
@@ -217,7 +223,7 @@ def stamp_of(products: Sequence[Path]) -> str | None:
             if not path.is_file():
                 return None
             status = path.stat()
-            seen.append((path.as_posix(), status.st_size, status.st_mtime_ns))
+            seen.append((path.relative_to(product.parent).as_posix(), status.st_size, status.st_mtime_ns))
     return _digest(seen)
 
 
