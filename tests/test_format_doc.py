@@ -1,0 +1,171 @@
+"""docs/format.md tells the truth: its reader, run from the page itself, returns what QueryDataset returns."""
+
+import ast
+import hashlib
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import google_crc32c
+import numpy as np
+import pytest
+
+import ups_data
+from preprocess.sources.generated import RECIPES
+from tests.memory_source import MemorySource, wave_frames
+from tests.ups_data.storage.cases import GEOMETRIES, make_store
+from ups_data.random import Stream
+from ups_data.schema import CodecName, CurveName, GeometryKind, Manifest
+from ups_data.storage.tables import TABLE_DTYPES, table_rank
+
+TEXT = (Path(__file__).resolve().parents[1] / "docs" / "format.md").read_text()
+(CODE,) = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
+CASES = [(name, "none") for name in GEOMETRIES if name not in {"single_point", "steady"}]  # too small for strata
+CASES += [("plane", codec) for codec in ("zstd", "blosc-lz4", "blosc-zstd")] + [("scattered_ragged", "zstd")]
+
+
+def new_reader(root: Path) -> Any:
+    names: dict[str, Any] = {}
+    exec(compile(CODE, "docs/format.md", "exec"), names)
+    return names["Reader"](root)
+
+
+def section(number: int) -> str:
+    (found,) = re.findall(rf"^## {number}\. .*?(?=^## |\Z)", TEXT, re.DOTALL | re.MULTILINE)
+    return found
+
+
+# -- the reader ----------------------------------------------------------------------------------------------------
+
+
+def test_the_reader_stands_on_its_own() -> None:
+    tree = ast.parse(CODE)
+    imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    imported |= {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    assert imported == {"json", "pathlib", "numpy", "zarr"}
+
+
+@pytest.mark.parametrize("name", GEOMETRIES)
+@pytest.mark.parametrize("dense", ["auto", "rebuilt"])
+def test_its_frames_are_those_of_the_source(name: str, dense: str, tmp_path: Path) -> None:
+    source = GEOMETRIES[name]("float32")
+    make_store(source, tmp_path / "s", dense=dense)
+    reader = new_reader(tmp_path / "s")
+    for trajectory, frames in enumerate(source.frames):
+        for number, frame in enumerate(frames):
+            np.testing.assert_array_equal(reader.read_frame(trajectory, number), frame.reshape(len(frame), -1))
+
+
+@pytest.mark.parametrize(("name", "codec"), CASES)
+def test_its_draws_are_those_of_a_query_dataset(name: str, codec: str, tmp_path: Path) -> None:
+    """Points, values, coordinates and weights, to the bit; pages found anew from (seed, sample, epoch)."""
+    store = make_store(GEOMETRIES[name]("float64"), tmp_path / "s", codec=codec, page_points=4, num_strata=3)
+    reader = new_reader(tmp_path / "s")
+    window = ups_data.Window(lead=0)
+    samplers = {0.25: ups_data.ImportanceSampler(ratio=0.5), 1.0: ups_data.BalancedSampler(ratio=0.7)}
+    for uniform_share, sampler in samplers.items():
+        dataset = ups_data.QueryDataset(
+            store, sampler=sampler, window=window, seed=11, normalize=False, dtype="float64", split="train"
+        )
+        assert reader.split("train").tolist() == store.splits["train"].tolist()
+        for number in range(len(dataset)):
+            for epoch in (0, 5):
+                sample = dataset.sample(number, epoch=epoch)
+                count = int(reader.tables["num_points"][sample.trajectory])
+                wanted = max(1, round(sampler.amount.ratio(0) * count))
+                num_pages = max(1, round(wanted / count * int(reader.num_pages[sample.trajectory])))
+                points, values, coordinates, weights = reader.draw(
+                    sample.trajectory,
+                    sample.target_frames,
+                    num_pages,
+                    seed=11,
+                    sample=number,
+                    epoch=epoch,
+                    uniform_share=uniform_share,
+                )
+                np.testing.assert_array_equal(sample.query_index.numpy(), points)
+                np.testing.assert_array_equal(sample.query_targets.numpy(), values)
+                np.testing.assert_array_equal(sample.query_coords.numpy(), coordinates)
+                np.testing.assert_array_equal(sample.query_weights.numpy(), weights)
+
+
+def test_its_weights_are_unbiased_over_all_starts(tmp_path: Path) -> None:
+    """The mean over all starts of a stratum's run is the mean of the field, exactly; here over the epochs of a walk."""
+    source = MemorySource.grid([wave_frames((30, 30), num_frames=1)])
+    make_store(source, tmp_path / "s", page_points=8, num_strata=1, splits={"train": 1.0})
+    reader = new_reader(tmp_path / "s")
+    num_pages = int(reader.num_pages[0])
+    assert num_pages == 113
+    estimates = []
+    for epoch in range(num_pages):
+        _, values, _, weights = reader.draw(0, [0], 10, seed=3, sample=0, epoch=epoch)
+        estimates.append((values[0, :, 0] * weights).sum())
+    assert np.mean(estimates) == pytest.approx(source.frames[0].mean(dtype="float64"), rel=1e-12)
+
+
+# -- what the page states ------------------------------------------------------------------------------------------
+
+
+def test_every_key_of_a_manifest_is_told(tmp_path: Path) -> None:
+    make_store(GEOMETRIES["line"]("float32"), tmp_path / "s")
+    content = json.loads((tmp_path / "s" / "manifest.json").read_text())
+    content["importance"].pop("metrics")
+    content["source"]["files"] = [{"name": "", "size_bytes": 0, "sha256_ends": ""}]
+    keys = set(content)
+    for part in content.values():
+        records = part if isinstance(part, list) else [part]
+        keys |= {key for record in records if isinstance(record, dict) for key in record}
+    keys |= set(content["geometry"]["axes"][0]) | set(content["source"]["files"][0])
+    keys -= set(content["splits"])
+    assert len(keys) > 50
+    assert {key for key in keys if f"`{key}`" not in section(3)} == set()
+    told = re.findall(r"^\| ((?:`\w+`(?:, )?)+) \|", section(3), re.MULTILINE)
+    assert [key for row in told for key in re.findall(r"\w+", row)] == ["fingerprint", *Manifest.model_fields]
+
+
+def test_every_table_is_told_with_its_dtype() -> None:
+    rows = re.findall(r"^\| `(\w+)` \| (\(.*?\)) \| (\w+) \|", section(4), re.MULTILINE)
+    assert {name: dtype for name, _, dtype in rows} == TABLE_DTYPES
+    assert {name: len([part for part in shape.strip("()").split(",") if part]) for name, shape, _ in rows} == {
+        name: table_rank(name) for name in TABLE_DTYPES
+    }
+
+
+def test_every_choice_is_told() -> None:
+    for choices, number in ((CodecName, 5), (CurveName, 3), (GeometryKind, 3)):
+        for choice in choices.__args__:
+            assert re.search(rf'[`"]{choice}["`]', section(number)), choice
+    assert (Stream.DEAL, Stream.DRAW) == (1, 2)
+    assert re.findall(r"recipe\s+`(\w+)`", section(8)) == ["turbulence"]
+    assert "turbulence" in RECIPES
+
+
+def test_the_fingerprint_is_made_as_told(tmp_path: Path) -> None:
+    source = GEOMETRIES["line"]("float32")
+    source.notes = ("grüße",)
+    make_store(source, tmp_path / "s")
+    content = json.loads((tmp_path / "s" / "manifest.json").read_text())
+    stated = content.pop("fingerprint")
+    assert hashlib.sha256(json.dumps(content, separators=(",", ":")).encode()).hexdigest() == stated
+
+
+@pytest.mark.parametrize("codec", ["none", "zstd"])
+def test_a_shard_is_laid_out_as_told(codec: str, tmp_path: Path) -> None:
+    """Read with nothing but NumPy, a checksum and the section on bytes."""
+    source = GEOMETRIES["plane"]("float32")
+    make_store(source, tmp_path / "s", codec=codec, page_points=8)
+    metadata = json.loads((tmp_path / "s" / "pages" / "values" / "zarr.json").read_text())
+    rows = metadata["chunk_grid"]["configuration"]["chunk_shape"][0]
+    content = (tmp_path / "s" / "pages" / "values" / "c" / "0" / "0" / "0").read_bytes()
+    encoded, stated = content[-4 - 16 * rows : -4], content[-4:]
+    assert google_crc32c.value(encoded) == int.from_bytes(stated, "little")
+    index = np.frombuffer(encoded, dtype="<u8").reshape(rows, 2)
+    ends = index.sum(axis=1)
+    np.testing.assert_array_equal(index[1:, 0], ends[:-1])
+    assert ends[-1] == len(content) - 4 - 16 * rows
+    for offset, length in index.tolist():
+        row = content[offset : offset + length]
+        assert google_crc32c.value(row[:-4]) == int.from_bytes(row[-4:], "little")
+        if codec == "none":
+            assert length == 3 * 8 * 4 + 4
