@@ -64,7 +64,7 @@ def gather_report(settings: DemoSettings, notes: Mapping[str, Note], commands: t
         settings=_describe_settings(settings, store),
         stage_seconds={name: note.seconds for name, note in notes.items()},
         commands=commands,
-        created=dt.datetime.now(dt.UTC).strftime("%-d %B %Y, %H:%M UTC"),
+        created=dt.datetime.now(dt.UTC).strftime("%-d %B %Y"),
     )
 
 

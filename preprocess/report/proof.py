@@ -50,6 +50,7 @@ def _summarise(rows: Sequence[Mapping[str, Any]]) -> ProofRow:
     return ProofRow(
         sampler=first["sampler"],
         integrand=_WORDS.get(first["integrand"], first["integrand"]).format(channel=first["channel"]),
+        of_field=first["channel"] is not None,
         num_tests=len(rows),
         largest_z=max((row["z"] for row in rows), key=abs),
         multiplier=statistics.geometric_mean(multipliers) if multipliers else None,

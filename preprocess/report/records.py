@@ -103,6 +103,7 @@ class ProofRow:
     Attributes:
         sampler: its label.
         integrand: what was estimated, for people.
+        of_field: whether it is a function of a field, and not of the importance map or the weights alone.
         num_tests: frames and trajectories.
         largest_z: the bias with the largest size, in standard errors, with its sign.
         multiplier: variance of uniform random draws over the variance of these, at equal numbers of points; geometric
@@ -112,6 +113,7 @@ class ProofRow:
 
     sampler: str
     integrand: str
+    of_field: bool
     num_tests: int
     largest_z: float
     multiplier: float | None
@@ -179,8 +181,9 @@ class Proof:
         return max(abs(row.largest_z) for row in self.rows)
 
     def multiplier(self, sampler: str) -> float | None:
-        """Return the geometric mean of a sampler's multipliers over the integrands; None if it has none."""
-        values = [row.multiplier for row in self.rows if row.sampler == sampler and row.multiplier is not None]
+        """Return the geometric mean of a sampler's multipliers over the integrands of fields; None if it has none."""
+        rows = [row for row in self.rows if row.sampler == sampler and row.of_field]
+        values = [row.multiplier for row in rows if row.multiplier is not None]
         return float(np.exp(np.mean(np.log(values)))) if values else None
 
 

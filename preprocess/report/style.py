@@ -20,7 +20,7 @@ body {
   font: 1.0625rem/1.6 system-ui, -apple-system, "Segoe UI", "Helvetica Neue", "Liberation Sans", Arial, sans-serif;
 }
 main { max-width: 62rem; margin: 0 auto; padding: 2.5rem 1.25rem 5rem; }
-.kicker { margin: 0 0 .75rem; color: var(--muted); font-size: .875rem; letter-spacing: .02em; }
+.kicker { max-width: none; margin: 0 0 .75rem; color: var(--muted); font-size: .875rem; letter-spacing: .02em; }
 h1 { max-width: 25em; margin: 0 0 1rem; font-size: clamp(1.6rem, 3.6vw, 2.5rem); line-height: 1.18;
   letter-spacing: -.015em; text-wrap: balance; }
 h2 { max-width: 30em; margin: 0 0 .75rem; font-size: clamp(1.2rem, 2.2vw, 1.5rem); line-height: 1.25;
@@ -31,8 +31,8 @@ section { margin-top: 3rem; padding-top: 2rem; border-top: 1px solid var(--rule)
 .standfirst { font-size: 1.1875rem; line-height: 1.5; }
 .sparse { color: var(--sparse); font-weight: 600; }
 .dense { color: var(--dense); font-weight: 600; }
-.figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(14rem, 100%), 1fr)); gap: 1.25rem 2rem;
-  margin: 2rem 0 0; padding: 0; }
+.figures { display: grid; grid-template-columns: repeat(4, minmax(0, 1fr)); gap: 1.25rem 2rem; margin: 2rem 0 0;
+  padding: 0; }
 .figures div { padding-top: .75rem; border-top: 2px solid var(--ink); }
 .figures dt { color: var(--muted); font-size: .875rem; line-height: 1.4; }
 .figures dd { margin: .125rem 0 0; }
@@ -86,19 +86,22 @@ small { display: inline-block; font-size: .8125rem; line-height: 1.4; color: var
 .note { max-width: 52em; margin-top: .75rem; font-size: .8125rem; line-height: 1.5; color: var(--muted); }
 .tick { display: inline-block; width: 2px; height: .9rem; margin: 0 .75rem 0 .3rem; background: var(--ink);
   vertical-align: -.1rem; }
-pre { max-width: 100%; margin: 0 0 1rem; padding: .875rem 1rem; overflow-x: auto; background: var(--panel);
+pre { margin: 0 0 1rem; padding: .875rem 1rem; white-space: pre-wrap; overflow-wrap: anywhere; background: var(--panel);
   border: 1px solid var(--rule); border-radius: .25rem; font-size: .85rem; line-height: 1.5; }
 code { font-family: ui-monospace, "SF Mono", Menlo, Consolas, "Liberation Mono", monospace; }
 pre .purpose { color: var(--muted); }
 footer { margin-top: 3rem; padding-top: 1rem; border-top: 1px solid var(--rule); color: var(--muted);
   font-size: .875rem; }
-@media (max-width: 56rem) { .beside { grid-template-columns: minmax(0, 1fr); } }
+@media (max-width: 56rem) {
+  .beside { grid-template-columns: minmax(0, 1fr); }
+  .figures { grid-template-columns: repeat(2, minmax(0, 1fr)); }
+}
 @media (max-width: 44rem) {
   main { padding: 1.5rem 1rem 3rem; }
   body { font-size: 1rem; }
   .pictures.three { grid-template-columns: repeat(2, minmax(0, 1fr)); grid-auto-flow: row;
     grid-template-rows: none; gap: 1rem .75rem; }
 }
-@media (max-width: 30rem) { .pictures.two { grid-template-columns: minmax(0, 1fr); } }
+@media (max-width: 30rem) { .pictures.two, .figures { grid-template-columns: minmax(0, 1fr); } }
 @media print { :root { color-scheme: light; } section { break-inside: avoid; } }
 """

@@ -338,6 +338,7 @@ def test_proof_is_summed_up_over_frames_and_trajectories(proof: ProveReport) -> 
     assert (uniform.sampler, uniform.num_points) == ("uniform", 120.0)
     assert uniform.largest_weight == pytest.approx(1.0)
     assert uniform.effective_points == pytest.approx(120.0)
+    assert found.multiplier("importance") == pytest.approx(statistics.geometric_mean(proof.multipliers("importance")))
     weight_sum = next(row for row in found.rows if row.integrand == "sum of the weights")
     assert weight_sum.multiplier is None
 
