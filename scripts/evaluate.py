@@ -35,7 +35,7 @@ def main(
     try:
         errors = evaluate_checkpoint(Checkpoint.load(checkpoint), store, split=split, device=device)
     except UpsDataError as error:
-        rich.console.Console(stderr=True, highlight=False).print(f"error: {error}", markup=False)
+        rich.console.Console(stderr=True, highlight=False, soft_wrap=True).print(f"error: {error}", markup=False)
         raise typer.Exit(MISUSE) from error
     if as_json:
         print(json.dumps(errors.to_dict()))

@@ -18,7 +18,7 @@ from ups_data.errors import TrainingError, UpsDataError
 from ups_data.training import StepRecord, TrainConfig, TrainResult, load_config, train
 
 OK, PROBLEM, MISUSE, INTERRUPTED = 0, 1, 2, 130
-ERRORS = rich.console.Console(stderr=True, highlight=False)
+ERRORS = rich.console.Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 def main(

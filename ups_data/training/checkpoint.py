@@ -9,15 +9,14 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Self
 
 import pydantic
-import safetensors
-import safetensors.torch
 import torch
 from jaxtyping import Shaped
 
-from ups_data.errors import CorruptionError, StateError, StoreNotFoundError
+from ups_data.errors import ConfigError, CorruptionError, StateError, StoreNotFoundError
 from ups_data.models import NeuralOperator, ProblemSpec
 from ups_data.schema import ChannelStatistics, Record
 from ups_data.training.config import TrainConfig
@@ -87,7 +86,7 @@ class Checkpoint:
         }
         path.parent.mkdir(parents=True, exist_ok=True)
         staged = path.with_name(f".{path.name}.partial")
-        safetensors.torch.save_file(tensors, staged, metadata={_KEY: self.header.model_dump_json()})
+        import_safetensors().torch.save_file(tensors, staged, metadata={_KEY: self.header.model_dump_json()})
         with staged.open("rb") as handle:
             os.fsync(handle.fileno())
         staged.replace(path)
@@ -103,6 +102,7 @@ class Checkpoint:
         """
         if not path.is_file():
             raise StoreNotFoundError(f"there is no checkpoint at {path}")
+        safetensors = import_safetensors()
         try:
             with safetensors.safe_open(path, framework="pt") as file:
                 text = (file.metadata() or {}).get(_KEY)
@@ -122,6 +122,19 @@ class Checkpoint:
         model = NeuralOperator(self.header.config.model, self.header.problem)
         load_weights(model, self.average or self.model)
         return model
+
+
+def import_safetensors() -> ModuleType:
+    """Return the library that holds the tensors, which comes with an extra.
+
+    Raises:
+        ConfigError: it is not installed.
+    """
+    try:
+        import safetensors.torch
+    except ImportError as error:
+        raise ConfigError('checkpoints need safetensors: pip install "ups-data[train]"') from error
+    return safetensors
 
 
 def _read_header(text: str, path: Path) -> CheckpointHeader:

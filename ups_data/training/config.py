@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import pydantic
+import torch
 
 import ups_data
 from ups_data.dataset import QueryDataset
@@ -169,7 +170,7 @@ class TrainConfig(Record):
         evaluations: dense evaluations, spread evenly over the run, the last one at its end. Each leaves a checkpoint.
         seed: of weights, order and draws.
         threads: CPU threads of torch; its own choice if None.
-        device: as torch names it.
+        device: as torch names it; `auto` is the GPU where there is one.
     """
 
     data: DataConfig = DataConfig()
@@ -182,13 +183,29 @@ class TrainConfig(Record):
     evaluations: AtLeastOne = 10
     seed: Annotated[int, pydantic.Field(ge=0, lt=2**63)] = 0
     threads: AtLeastOne | None = None
-    device: str = "cpu"
+    device: str = "auto"
 
     @pydantic.model_validator(mode="after")
     def _is_bounded(self) -> Self:
         if (self.steps is None) == (self.seconds is None):
             raise ValueError("a run needs steps or seconds, one of them")
         return self
+
+    def choose_device(self) -> torch.device:
+        """Return the device that is asked for.
+
+        Raises:
+            ConfigError: torch does not know it, or it is not there.
+        """
+        if self.device == "auto":
+            return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        try:
+            device = torch.device(self.device)
+            torch.empty(0, device=device)
+        except (RuntimeError, AssertionError) as error:
+            reason = str(error).splitlines()[0]
+            raise ConfigError(f"device: {self.device} cannot be used here ({reason}); use auto or cpu") from error
+        return device
 
     def with_changes(self, **sections: Any) -> Self:
         """Return the configuration with some keys replaced; sections as dictionaries.

@@ -22,6 +22,7 @@ from ups_data.training.checkpoint import (
     Checkpoint,
     CheckpointHeader,
     Progress,
+    import_safetensors,
     load_optimizer,
     load_weights,
     optimizer_tensors,
@@ -115,7 +116,7 @@ class _Run:
     """Model, optimiser and loader between two steps."""
 
     def __init__(self, config: TrainConfig) -> None:
-        self.config, self.device = config, torch.device(config.device)
+        self.config, self.device = config, config.choose_device()
         store, data = config.data.open(), config.data
         dataset = data.build(store, config.sampler.build(), split=data.split, seed=config.seed)
         self.statistics = store.manifest.statistics
@@ -248,6 +249,8 @@ class _Journal:
     """Log and checkpoint of a run, in a folder or nowhere."""
 
     def __init__(self, folder: Path | None) -> None:
+        if folder is not None:
+            import_safetensors()  # missing, it would be missed at the first checkpoint only
         self.folder = folder
         self.records: list[StepRecord] = []
 

@@ -77,6 +77,13 @@ def test_schedules_reach_the_sampler(tmp_path: Path) -> None:
     assert isinstance(sampler.build(), ups_data.UniformSampler)
 
 
+def test_a_device_that_is_not_there_is_refused() -> None:
+    assert TrainConfig(steps=1).choose_device().type in ("cpu", "cuda")
+    for device in ("cuda:99", "abacus"):
+        with pytest.raises(ConfigError, match=f"device: {device} cannot be used here"):
+            TrainConfig(steps=1, device=device).choose_device()
+
+
 def test_a_run_without_a_store_says_how_to_name_one() -> None:
     with pytest.raises(ConfigError, match=r"data\.store=PATH"):
         TrainConfig(steps=1).data.open()
