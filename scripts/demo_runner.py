@@ -262,7 +262,7 @@ def _shown_progress(console: rich.console.Console) -> Iterator[Show]:
         def show(what: str, done: int, total: int) -> None:
             name, _, detail = what.partition(": ")
             if name not in tasks:
-                tasks[name] = progress.add_task(name)
+                tasks[name] = progress.add_task(name, total=total)
             words = f"{name}: {detail}" if detail else name
             progress.update(tasks[name], completed=done, total=total, description=rich.markup.escape(words))
 

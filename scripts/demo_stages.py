@@ -36,13 +36,12 @@ def build_stages(settings: DemoSettings, commands: tuple[Command, ...]) -> tuple
     """Return the stages in their order."""
     work = _Work(settings, commands)
     made, output = settings.generate.model_dump(mode="json"), settings.output
-    num_trajectories = settings.generate.num_trajectories or RECIPES[RECIPE].num_trajectories
     streamed = {"ratio": settings.ratio, "rounds": settings.stream_rounds, "batches": settings.stream_batches}
     trained = settings.train.model_dump(mode="json")
     return (
         Stage(
             name="generate",
-            purpose=f"solving {num_trajectories} simulations of {TITLE}",
+            purpose=f"solving {count_trajectories(settings)} simulations of {TITLE}",
             settings=made,
             needs=(),
             products=(settings.description.with_suffix(".npy"), settings.description),
@@ -106,6 +105,11 @@ def build_stages(settings: DemoSettings, commands: tuple[Command, ...]) -> tuple
     )
 
 
+def count_trajectories(settings: DemoSettings) -> int:
+    """Return how many simulations are made."""
+    return settings.generate.num_trajectories or RECIPES[RECIPE].num_trajectories
+
+
 class _Work:
     """What the stages do."""
 
@@ -114,6 +118,7 @@ class _Work:
 
     def generate(self, show: Show) -> Mapping[str, Any]:
         """Solve the equation in a process of its own, so that JAX with its threads and memory is gone afterwards."""
+        show("trajectories", 0, count_trajectories(self._settings))
         _generate_apart(self._settings.description.parent, self._settings.generate, show)
         return {"size_bytes": self._settings.description.with_suffix(".npy").stat().st_size}
 
@@ -165,6 +170,7 @@ class _Work:
 
     def train(self, show: Show) -> Mapping[str, Any]:
         """Train both runs, each from its checkpoint if it was begun before, and predict one sample with each."""
+        show(f"{RUNS[0]} run, seconds: warming up", 0, round(self._settings.seconds))
         self._warm_up()
         return {name: self._train_run(name, show) for name in RUNS}
 
@@ -174,9 +180,12 @@ class _Work:
 
     def _train_run(self, name: RunName, show: Show) -> Mapping[str, Any]:
         config, folder = self._settings.run_config(name), self._settings.run_folder(name)
-        result = train(config, output=folder, resume=True, report=_ShownRun(name, config, show))
+        shown = _ShownRun(name, config, show)
+        result = train(config, output=folder, resume=True, report=shown)
+        # A run that was done before has nothing to report.
+        shown(result.records[-1])
         dataset = open_test_split(config, self._open_store())
-        batch = collate_samples([dataset[example_of(dataset)]]).to(config.device)
+        batch = collate_samples([dataset[example_of(dataset)]]).to(next(result.model.parameters()).device)
         result.model.eval()
         with torch.no_grad():
             predicted = batch.denormalize(result.model.predict(batch))[0, 0, :, 0]
