@@ -51,7 +51,7 @@ def gather_report(settings: DemoSettings, notes: Mapping[str, Note], commands: t
     """Return the report of a finished demo."""
     store = ups_data.open_store(settings.store)
     dataset = open_test_split(settings.train, store)
-    sparse, dense = (_read_run(settings, name) for name in RUNS)
+    sparse, dense = (_read_run(settings, name, len(dataset)) for name in RUNS)
     return Report(
         problem=_describe_problem(store, dataset),
         example=_draw_example(settings, store, dataset),
@@ -120,7 +120,7 @@ def _read_stream(result: Mapping[str, Any]) -> Stream:
     return Stream(**{**result, "rows": tuple(StreamRow(**row) for row in result["rows"])})
 
 
-def _read_run(settings: DemoSettings, name: RunName) -> Run:
+def _read_run(settings: DemoSettings, name: RunName, num_samples: int) -> Run:
     lines = (settings.run_folder(name) / LOG_NAME).read_text(encoding="utf-8").splitlines()
     records = [StepRecord(**json.loads(line)) for line in lines]
     evaluated = [record for record in records if record.relative_l2 is not None]
@@ -135,6 +135,7 @@ def _read_run(settings: DemoSettings, name: RunName) -> Run:
         eval_steps=np.array([record.step for record in evaluated]),
         eval_seconds=np.array([record.seconds for record in evaluated]),
         eval_errors=np.array([record.relative_l2 for record in evaluated], dtype=np.float64),
+        eval_samples=min(settings.train.data.test_samples or num_samples, num_samples),
     )
 
 

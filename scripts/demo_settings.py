@@ -15,6 +15,8 @@ CONFIG = ROOT / "configs" / "burgers.yaml"
 RECIPE = "burgers"
 TITLE = "2-D Burgers flow with sharp fronts"
 PROVED = ("uniform", "balanced", "importance")
+# A dense evaluation of all 40 takes as long as a tenth of the training, and there are twenty.
+_TEST_SAMPLES = 8
 RUNS: tuple[RunName, ...] = ("sparse", "dense")
 
 
@@ -43,6 +45,8 @@ class DemoSettings:
     def full(cls, output: Path, seconds: float | None) -> DemoSettings:
         """Return the demo as it is meant; `seconds` replaces the training time of each run."""
         changes = {} if seconds is None else {"seconds": seconds}
+        config = load_config(CONFIG)
+        data = {"store": str(output / "store"), "test_samples": config.data.test_samples or _TEST_SAMPLES}
         return cls(
             output=output,
             generate=GenerateSettings(),
@@ -50,7 +54,7 @@ class DemoSettings:
             draws=2000,
             stream_rounds=5,
             stream_batches=8,
-            train=load_config(CONFIG).with_changes(data={"store": str(output / "store")}, **changes),
+            train=config.with_changes(data=data, **changes),
         )
 
     @classmethod

@@ -402,9 +402,10 @@ def _training_section(report: Report) -> str:
         "training",
         f"By the clock, the {'sparse' if sparse.final_error < dense.final_error else 'dense'} run is ahead",
         paragraph(
-            "Errors are always measured on every point: the relative L2 error of predicted fields of the test split, "
-            "in physical units. The loss of the sparse run is the weighted estimate of what the dense run computes, "
-            "hence noisier. Time is training time, evaluation not counted.",
+            f"Errors are always measured on every point: the relative L2 error of predicted fields, in physical units, "
+            f"mean over {counted(sparse.eval_samples, 'sample', 'samples')} spread evenly over the test split. The "
+            f"loss of the sparse run is the weighted estimate of what the dense run computes, hence noisier. Time is "
+            f"training time, evaluation not counted.",
         ),
         markup.figure(
             "Above: loss of each step (thin) and its running median. Below: error on all points of the test split. "

@@ -252,7 +252,8 @@ class Run:
         seconds: training time after each step, evaluation not counted.
         losses: loss of each step, as drawn.
         waited: seconds of all that were spent waiting for batches.
-        eval_steps, eval_seconds, eval_errors: steps done, training time and dense relative L2 error on the test split.
+        eval_steps, eval_seconds, eval_errors: steps done, training time, and dense relative L2 error on test samples.
+        eval_samples: test samples of each evaluation, spread evenly over the split.
     """
 
     name: RunName
@@ -264,6 +265,7 @@ class Run:
     eval_steps: Int64[np.ndarray, " evaluation"]
     eval_seconds: Float64[np.ndarray, " evaluation"]
     eval_errors: Float64[np.ndarray, " evaluation"]
+    eval_samples: int
 
     def __post_init__(self) -> None:
         if self.name not in get_args(RunName):

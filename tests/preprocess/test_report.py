@@ -126,6 +126,7 @@ def make_run(name: str, *, ratio: float, num_steps: int, final_error: float) -> 
         eval_steps=evaluated,
         eval_seconds=evaluated * (20.0 / num_steps),
         eval_errors=final_error * np.linspace(4.0, 1.0, evaluated.size),
+        eval_samples=3,
     )
 
 
