@@ -51,7 +51,7 @@ def convert(
         StoreExistsError: `dest` is taken.
         SourceError: the source cannot be read, or a value is not finite; names file, item, frame and point.
         ConfigError: settings that cannot hold for this source.
-        SchemaError: coordinates or an importance metric that break a rule.
+        SchemaError: coordinates that break a rule.
         StoreError: the disk is full or read-only.
     """
     plan = plan_conversion(source, settings)

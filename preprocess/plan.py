@@ -13,7 +13,7 @@ from jaxtyping import Float64, Int64, Shaped, UInt8
 
 from preprocess.settings import ConvertSettings
 from preprocess.sources.base import Source, TrajectoryInfo
-from ups_data.errors import ConfigError, SourceError
+from ups_data.errors import ConfigError, SchemaError, SourceError
 from ups_data.importance import check_metrics
 from ups_data.pages import default_block_points, default_num_strata, default_page_points
 from ups_data.random import Stream, generator
@@ -61,9 +61,11 @@ def plan_conversion(source: Source, settings: ConvertSettings) -> ConvertPlan:
     Raises:
         SourceError: the source has no trajectory, or one with too many points.
         ConfigError: settings that cannot hold for this source.
-        SchemaError: an importance metric that does not exist.
     """
-    check_metrics(settings.importance)
+    try:
+        check_metrics(settings.importance, kind=source.kind)
+    except SchemaError as error:
+        raise ConfigError(f"{source.name}: {error}") from error
     infos = source.trajectories
     if not infos:
         raise SourceError(f"{source.name} holds no trajectory")

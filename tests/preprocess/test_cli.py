@@ -313,6 +313,19 @@ def test_debug_shows_where_an_error_came_from(tmp_path: Path) -> None:
     assert "Traceback" in result.stderr
 
 
+def test_gradients_of_scattered_points_are_misuse(tmp_path: Path) -> None:
+    np.save(tmp_path / "u.npy", np.zeros((2, 3, 40), dtype="float32"))
+    np.save(tmp_path / "points.npy", np.random.default_rng(0).random((40, 2)))
+    (tmp_path / "cloud.yaml").write_text(
+        "kind: points\ndims: [trajectory, time, point]\nfields: {u: {file: u.npy}}\naxes: {x: {}, y: {}}\n"
+        "coordinates: {file: points.npy}\ntimes: {start: 0, step: 1}\n"
+    )
+    message = refused(run("convert", tmp_path / "cloud.yaml", tmp_path / "s"), 2, tmp_path / "s")
+    assert "'gradient' is defined on grids, not on scattered points; use 'temporal_change'" in message
+    chosen = ["--importance", "temporal_change=1"]
+    assert run("convert", tmp_path / "cloud.yaml", tmp_path / "s", *chosen).exit_code == 0
+
+
 # -- inspect, validate -------------------------------------------------------------------------------------------------
 
 

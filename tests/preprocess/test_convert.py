@@ -17,7 +17,7 @@ import ups_data
 from preprocess.convert import ConvertSettings, convert
 from tests.memory_source import MemorySource, cloud, even_nodes, wave_frames
 from tests.ups_data.storage.cases import GEOMETRIES, ON_POINTS, make_store, plane, settings_for
-from ups_data.errors import SchemaError, SourceError, StoreError, StoreExistsError, StoreNotFoundError
+from ups_data.errors import ConfigError, SchemaError, SourceError, StoreError, StoreExistsError, StoreNotFoundError
 from ups_data.testing.store_contract import read_digest
 
 ROOT = Path(__file__).parents[2]
@@ -241,7 +241,7 @@ def test_bad_coordinates_are_refused(tmp_path):
 
 
 def test_gradients_of_scattered_points_are_refused_with_the_way_out(tmp_path):
-    with pytest.raises(SchemaError, match="'gradient' is defined on grids, not on scattered points; use 'temporal_ch"):
+    with pytest.raises(ConfigError, match="'gradient' is defined on grids, not on scattered points; use 'temporal_ch"):
         convert(GEOMETRIES["scattered"]("float32"), tmp_path / "s", ConvertSettings())
     assert left_behind(tmp_path) == []
 

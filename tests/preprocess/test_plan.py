@@ -9,7 +9,7 @@ from preprocess.plan import plan_conversion
 from preprocess.settings import ConvertSettings
 from tests.memory_source import MemorySource, cloud
 from tests.ups_data.storage.cases import GEOMETRIES, settings_for
-from ups_data.errors import ConfigError, SchemaError, SourceError
+from ups_data.errors import ConfigError, SourceError
 from ups_data.schema import ImportanceSpec
 
 
@@ -68,7 +68,7 @@ def test_dense_frames_may_be_left_out_and_cannot_be_forced() -> None:
     points = MemorySource.points([np.zeros((1, 1, 9), dtype="float32")], [cloud(9, 2)])
     for source in (GEOMETRIES["ragged"]("float32"), points):
         with pytest.raises(ConfigError, match="dense frames can only be stored where all trajectories share one grid"):
-            plan_conversion(source, ConvertSettings(dense="stored"))
+            plan_conversion(source, settings_for(source, dense="stored"))
 
 
 # -- splits ----------------------------------------------------------------------------------------------------------
@@ -172,5 +172,5 @@ def test_a_source_without_trajectories_is_refused() -> None:
 
 def test_an_unknown_metric_is_refused() -> None:
     recipe = ImportanceSpec(metrics={"gradent": 1.0})
-    with pytest.raises(SchemaError, match=r"no importance metric 'gradent'. Did you mean 'gradient'\?"):
+    with pytest.raises(ConfigError, match=r"no importance metric 'gradent'. Did you mean 'gradient'\?"):
         plan_conversion(lines(1), ConvertSettings(importance=recipe))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from jaxtyping import Float, Float64
@@ -41,12 +42,18 @@ class CloudGeometry:
 
 Geometry = GridGeometry | CloudGeometry
 
+ON_GRIDS_ONLY = "is defined on grids, not on scattered points; use 'temporal_change'"
+"""Ends the refusal of a metric that needs a grid."""
+
 
 class ImportanceMetric(ABC):
     """Accumulates a map over the frames of one trajectory.
 
-    Memory is a few arrays of one frame's size, whatever the number of frames.
+    Memory is a few arrays of one frame's size, whatever the number of frames. `needs_grid` tells whether the metric
+    is defined on grids only.
     """
+
+    needs_grid: ClassVar[bool] = False
 
     def __init__(self, geometry: Geometry, num_channels: int) -> None:
         self.geometry = geometry

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 from jaxtyping import Float, Float64
 
 from ups_data.errors import SchemaError
-from ups_data.importance.base import Geometry, GridGeometry, ImportanceMetric
+from ups_data.importance.base import ON_GRIDS_ONLY, Geometry, GridGeometry, ImportanceMetric
 
 
 class GradientMetric(ImportanceMetric):
     """Root mean square over frames of |grad u|, per channel, in units of the channel per unit of length."""
 
     geometry: GridGeometry
+    needs_grid: ClassVar[bool] = True
 
     def __init__(self, geometry: Geometry, num_channels: int) -> None:
         if not isinstance(geometry, GridGeometry):
-            raise SchemaError(
-                "importance metric 'gradient' is defined on grids, not on scattered points; use 'temporal_change'"
-            )
+            raise SchemaError(f"importance metric 'gradient' {ON_GRIDS_ONLY}")
         super().__init__(geometry, num_channels)
 
     def update(self, frame: Float[np.ndarray, "channel *space"]) -> None:

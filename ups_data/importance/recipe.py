@@ -6,10 +6,10 @@ import numpy as np
 from jaxtyping import Float, Float64
 
 from ups_data.errors import SchemaError, suggest
-from ups_data.importance.base import Geometry, ImportanceMetric
+from ups_data.importance.base import ON_GRIDS_ONLY, Geometry, ImportanceMetric
 from ups_data.importance.gradient import GradientMetric
 from ups_data.importance.temporal_change import TemporalChangeMetric
-from ups_data.schema import ImportanceSpec
+from ups_data.schema import GeometryKind, ImportanceSpec
 
 METRICS: dict[str, type[ImportanceMetric]] = {
     "gradient": GradientMetric,
@@ -17,15 +17,17 @@ METRICS: dict[str, type[ImportanceMetric]] = {
 }
 
 
-def check_metrics(spec: ImportanceSpec) -> None:
-    """Refuse a recipe that names a metric which does not exist.
+def check_metrics(spec: ImportanceSpec, *, kind: GeometryKind = "grid") -> None:
+    """Refuse a recipe that names a metric which does not exist, or not on this kind of geometry.
 
     Raises:
-        SchemaError: naming the metric and the nearest valid one.
+        SchemaError: naming the metric, and the nearest valid one or the one to take instead.
     """
     for name in spec.metrics:
         if name not in METRICS:
             raise SchemaError(f"there is no importance metric {name!r}. {suggest(name, METRICS)}")
+        if METRICS[name].needs_grid and kind != "grid":
+            raise SchemaError(f"importance metric {name!r} {ON_GRIDS_ONLY}")
 
 
 class ImportanceMap:
