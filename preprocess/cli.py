@@ -330,10 +330,11 @@ def _read_config(path: Path | None, typed: Mapping[str, Any]) -> ConvertConfig:
         # A metric typed changes the metrics alone, not the exponent that the file states.
         content[key] = {**content.get(key, {}), **value} if key in {"importance", "options"} else value
     settings = parse_record(ConvertConfig, content, where=where)
-    try:
-        check_metrics(settings.importance)
-    except SchemaError as error:
-        raise ConfigError(str(error)) from error
+    if settings.importance is not None:
+        try:
+            check_metrics(settings.importance)
+        except SchemaError as error:
+            raise ConfigError(str(error)) from error
     return settings
 
 

@@ -135,7 +135,7 @@ class _Conversion:
             statistics=self._statistics.records(self._channel_names),
             statistics_split=self._statistics_split,
             layout=plan.layout,
-            importance=self._settings.importance,
+            importance=self._plan.importance,
             codec=self._settings.codec,
             source=SourceSpec(format=source.format, files=source.fingerprints(), notes=source.notes),
             files=(),
@@ -177,7 +177,7 @@ class _Conversion:
 
     def _measure(self, trajectory: int, geometry: Geometry, blocks: _FrameBlocks) -> Float64[np.ndarray, " point"]:
         """Go through all frames once: refuse bad values, gather importance and statistics."""
-        importance = ImportanceMap(self._settings.importance, geometry, len(self._channel_names))
+        importance = ImportanceMap(self._plan.importance, geometry, len(self._channel_names))
         previous = None
         start = 0
         for block in blocks:

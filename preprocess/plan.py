@@ -14,10 +14,10 @@ from jaxtyping import Float64, Int64, Shaped, UInt8
 from preprocess.settings import ConvertSettings
 from preprocess.sources.base import Source, TrajectoryInfo
 from ups_data.errors import ConfigError, SchemaError, SourceError
-from ups_data.importance import check_metrics
+from ups_data.importance import check_metrics, default_recipe
 from ups_data.pages import default_block_points, default_num_strata, default_page_points
 from ups_data.random import Stream, generator
-from ups_data.schema import MAX_POINTS, CodecName, LayoutSpec, Name
+from ups_data.schema import MAX_POINTS, CodecName, ImportanceSpec, LayoutSpec, Name
 from ups_data.storage.shard import ArraySpec
 from ups_data.storage.zarr_store import COORDINATES, FIELDS, IMPORTANCE, INDEX, VALUES
 
@@ -32,6 +32,7 @@ class ConvertPlan:
 
     Attributes:
         layout: page layout of all trajectories.
+        importance: recipe of the importance maps.
         arrays: the sharded arrays by key.
         split_names: splits in manifest order.
         split_codes: number of each trajectory's split (n,).
@@ -43,6 +44,7 @@ class ConvertPlan:
     """
 
     layout: LayoutSpec
+    importance: ImportanceSpec
     arrays: dict[str, ArraySpec]
     split_names: tuple[str, ...]
     split_codes: UInt8[np.ndarray, " trajectory"]
@@ -62,10 +64,7 @@ def plan_conversion(source: Source, settings: ConvertSettings) -> ConvertPlan:
         SourceError: the source has no trajectory, or one with too many points.
         ConfigError: settings that cannot hold for this source.
     """
-    try:
-        check_metrics(settings.importance, kind=source.kind)
-    except SchemaError as error:
-        raise ConfigError(f"{source.name}: {error}") from error
+    importance = _plan_importance(source, settings)
     infos = source.trajectories
     if not infos:
         raise SourceError(f"{source.name} holds no trajectory")
@@ -86,6 +85,7 @@ def plan_conversion(source: Source, settings: ConvertSettings) -> ConvertPlan:
     dtype = _stored_dtype(source)
     return ConvertPlan(
         layout=layout,
+        importance=importance,
         arrays=_plan_arrays(source, settings, layout, dtype, (num_frames, num_pages)),
         split_names=names,
         split_codes=codes,
@@ -97,6 +97,16 @@ def plan_conversion(source: Source, settings: ConvertSettings) -> ConvertPlan:
         num_pages=num_pages,
         shape=shape,
     )
+
+
+def _plan_importance(source: Source, settings: ConvertSettings) -> ImportanceSpec:
+    if settings.importance is None:
+        return default_recipe(source.kind)
+    try:
+        check_metrics(settings.importance, kind=source.kind)
+    except SchemaError as error:
+        raise ConfigError(f"{source.name}: {error}") from error
+    return settings.importance
 
 
 def _stored_dtype(source: Source) -> Literal["float32", "float64"]:

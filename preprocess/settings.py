@@ -8,7 +8,6 @@ import pydantic
 
 from ups_data.schema import CodecName, CurveName, ImportanceSpec, Name
 
-_DEFAULT_METRICS = {"gradient": 1.0, "temporal_change": 1.0}
 _MIB = 2**20
 
 
@@ -21,7 +20,7 @@ class ConvertSettings(pydantic.BaseModel):
         num_strata: bands of importance.
         block_points: consecutive points of the curve that share a stratum.
         curve: space-filling curve.
-        importance: recipe of the importance maps.
+        importance: recipe of the importance maps; every metric that the geometry has, alike, if None.
         codec: compressor of the inner chunks.
         dense: store dense frames beside the pages (`stored`), rebuild them from pages (`rebuilt`), or store them where
             all trajectories share one grid (`auto`).
@@ -37,7 +36,7 @@ class ConvertSettings(pydantic.BaseModel):
     num_strata: Annotated[int, pydantic.Field(ge=1, le=64)] | None = None
     block_points: Annotated[int, pydantic.Field(ge=1, le=2**20)] | None = None
     curve: CurveName = "hilbert"
-    importance: ImportanceSpec = ImportanceSpec(metrics=_DEFAULT_METRICS)
+    importance: ImportanceSpec | None = None
     codec: CodecName = "none"
     dense: Literal["auto", "stored", "rebuilt"] = "auto"
     splits: dict[Name, Annotated[float, pydantic.Field(gt=0, le=1)]] | None = None

@@ -320,10 +320,10 @@ def test_gradients_of_scattered_points_are_misuse(tmp_path: Path) -> None:
         "kind: points\ndims: [trajectory, time, point]\nfields: {u: {file: u.npy}}\naxes: {x: {}, y: {}}\n"
         "coordinates: {file: points.npy}\ntimes: {start: 0, step: 1}\n"
     )
-    message = refused(run("convert", tmp_path / "cloud.yaml", tmp_path / "s"), 2, tmp_path / "s")
+    chosen = ["--importance", "gradient=1"]
+    message = refused(run("convert", tmp_path / "cloud.yaml", tmp_path / "s", *chosen), 2, tmp_path / "s")
     assert "'gradient' is defined on grids, not on scattered points; use 'temporal_change'" in message
-    chosen = ["--importance", "temporal_change=1"]
-    assert run("convert", tmp_path / "cloud.yaml", tmp_path / "s", *chosen).exit_code == 0
+    assert run("convert", tmp_path / "cloud.yaml", tmp_path / "s").exit_code == 0
 
 
 # -- inspect, validate -------------------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from preprocess.convert import ConvertSettings, convert
 from tests.memory_source import MemorySource, cloud, even_nodes, wave_frames
 from tests.ups_data.storage.cases import GEOMETRIES, ON_POINTS, make_store, plane, settings_for
 from ups_data.errors import ConfigError, SchemaError, SourceError, StoreError, StoreExistsError, StoreNotFoundError
+from ups_data.schema import ImportanceSpec
 from ups_data.testing.store_contract import read_digest
 
 ROOT = Path(__file__).parents[2]
@@ -242,8 +243,17 @@ def test_bad_coordinates_are_refused(tmp_path):
 
 def test_gradients_of_scattered_points_are_refused_with_the_way_out(tmp_path):
     with pytest.raises(ConfigError, match="'gradient' is defined on grids, not on scattered points; use 'temporal_ch"):
-        convert(GEOMETRIES["scattered"]("float32"), tmp_path / "s", ConvertSettings())
+        chosen = ConvertSettings(importance=ImportanceSpec(metrics={"gradient": 1.0}))
+        convert(GEOMETRIES["scattered"]("float32"), tmp_path / "s", chosen)
     assert left_behind(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("geometry", "metrics"), [("plane", ["gradient", "temporal_change"]), ("scattered", ["temporal_change"])]
+)
+def test_importance_is_by_default_every_metric_that_the_geometry_has(tmp_path, geometry, metrics):
+    manifest = convert(GEOMETRIES[geometry]("float32"), tmp_path / "s", ConvertSettings())
+    assert manifest.importance.metrics == dict.fromkeys(metrics, 1.0)
 
 
 # -- the destination -----------------------------------------------------------------------------------------------

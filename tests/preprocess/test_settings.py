@@ -9,7 +9,7 @@ from preprocess.settings import ConvertSettings
 def test_defaults_are_chosen_from_the_data() -> None:
     settings = ConvertSettings()
     assert (settings.page_points, settings.num_strata, settings.block_points) == (None, None, None)
-    assert settings.importance.metrics == {"gradient": 1.0, "temporal_change": 1.0}
+    assert settings.importance is None
     assert settings.shard_bytes == settings.shard_mib * 2**20
 
 

@@ -1,7 +1,7 @@
 """Importance maps: from the frames of a trajectory to one non-negative weight a point."""
 
 from ups_data.importance.base import CloudGeometry, Geometry, GridGeometry, ImportanceMetric
-from ups_data.importance.recipe import METRICS, ImportanceMap, check_metrics
+from ups_data.importance.recipe import METRICS, ImportanceMap, check_metrics, default_recipe
 
 __all__ = [
     "METRICS",
@@ -11,4 +11,5 @@ __all__ = [
     "ImportanceMap",
     "ImportanceMetric",
     "check_metrics",
+    "default_recipe",
 ]

@@ -30,6 +30,13 @@ def check_metrics(spec: ImportanceSpec, *, kind: GeometryKind = "grid") -> None:
             raise SchemaError(f"importance metric {name!r} {ON_GRIDS_ONLY}")
 
 
+def default_recipe(kind: GeometryKind) -> ImportanceSpec:
+    """Return the recipe of every metric that exists on a kind of geometry, all of one weight."""
+    return ImportanceSpec(
+        metrics={name: 1.0 for name, metric in METRICS.items() if kind == "grid" or not metric.needs_grid}
+    )
+
+
 class ImportanceMap:
     """Gathers the importance of one trajectory frame by frame.
 
