@@ -242,8 +242,8 @@ def test_bad_coordinates_are_refused(tmp_path):
 
 
 def test_gradients_of_scattered_points_are_refused_with_the_way_out(tmp_path):
+    chosen = ConvertSettings(importance=ImportanceSpec(metrics={"gradient": 1.0}))
     with pytest.raises(ConfigError, match="'gradient' is defined on grids, not on scattered points; use 'temporal_ch"):
-        chosen = ConvertSettings(importance=ImportanceSpec(metrics={"gradient": 1.0}))
         convert(GEOMETRIES["scattered"]("float32"), tmp_path / "s", chosen)
     assert left_behind(tmp_path) == []
 
