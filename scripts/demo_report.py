@@ -127,7 +127,9 @@ def _read_run(settings: DemoSettings, name: RunName, num_samples: int) -> Run:
     sampler = settings.run_config(name).sampler
     return Run(
         name=name,
-        sampler="every point" if sampler.ratio is None else f"{sampler.ratio:.0%} of the points, by {sampler.kind}",
+        sampler="every point"
+        if sampler.ratio is None
+        else f"{100 * sampler.ratio:g} % of the points, by {sampler.kind}",
         ratio=sampler.ratio or 1.0,
         seconds=np.array([record.seconds for record in records]),
         losses=np.array([record.loss for record in records]),
@@ -166,7 +168,7 @@ def _shape(store: Store, trajectory: int) -> tuple[int, int]:
 
 def _describe_settings(settings: DemoSettings, store: Store) -> dict[str, str]:
     layout, importance, train = store.manifest.layout, store.manifest.importance, settings.train
-    metrics = " + ".join(f"{weight:g} {name}" for name, weight in importance.metrics.items())
+    metrics = " + ".join(f"{weight:g} x {name.replace('_', ' ')}" for name, weight in importance.metrics.items())
     options = train.optimizer
     return {
         "importance": f"{metrics}; exponent {importance.exponent:g}, floor {importance.floor:g}",
@@ -184,5 +186,6 @@ def _flatten(content: Mapping[str, Any], prefix: str = "") -> list[str]:
     words: list[str] = []
     for key, value in content.items():
         name = key.replace("_", " ")
-        words += _flatten(value, f"{prefix}{name} ") if isinstance(value, dict) else [f"{prefix}{name} {value}"]
+        shown = ("yes" if value else "no") if isinstance(value, bool) else value
+        words += _flatten(value, f"{prefix}{name} ") if isinstance(value, dict) else [f"{prefix}{name} {shown}"]
     return words

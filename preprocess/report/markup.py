@@ -61,14 +61,21 @@ def times(value: float, *, digits: int = 3) -> str:
     return f"{plain(value, digits=digits)}\u202f\u00d7"
 
 
+def signed(value: float) -> str:
+    """Return a number with its sign and two decimals: `+1.20`, `0.00`."""
+    shown = f"{value:+.2f}"
+    return number(value, "0.00" if float(shown) == 0 else shown.replace("-", "\u2212"))
+
+
 def significant(value: float, digits: int) -> str:
     """Return a number with that many significant digits, never fewer before the point, never with an exponent."""
     if not math.isfinite(value):
         return "not finite"
     if value == 0:
         return "0"
-    decimals = max(0, digits - 1 - math.floor(math.log10(abs(value))))
-    shown = f"{value:,.{min(decimals, 12)}f}"
+    # The exponent after rounding: 9.97 to two digits is 10, not 10.0.
+    exponent = int(f"{value:.{digits - 1}e}".partition("e")[2])
+    shown = f"{value:,.{min(max(0, digits - 1 - exponent), 12)}f}"
     return shown.replace("-", "\u2212")
 
 

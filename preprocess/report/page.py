@@ -9,7 +9,18 @@ from jaxtyping import Float64
 
 from preprocess.inspect import format_bytes
 from preprocess.report import figures, markup
-from preprocess.report.markup import count, counted, duration, number, paragraph, percent, plain, size, text, times
+from preprocess.report.markup import (
+    count,
+    counted,
+    duration,
+    paragraph,
+    percent,
+    plain,
+    signed,
+    size,
+    text,
+    times,
+)
 from preprocess.report.records import DrawExample, DrawnPoints, Proof, Report, Run, RunName, Stream
 from preprocess.report.style import STYLE_SHEET
 
@@ -256,7 +267,7 @@ def _estimate_table(proof: Proof) -> str:
                 "" if row.integrand == before else text(row.integrand),
                 text(row.sampler),
                 count(row.num_tests),
-                number(row.largest_z, f"{row.largest_z:+.2f}".replace("-", "\u2212")),
+                signed(row.largest_z),
                 times(row.multiplier or 0) if known else "exact",
                 times(row.least_multiplier or 0) if known else "",
             )
