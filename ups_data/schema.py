@@ -129,6 +129,24 @@ class GeometrySpec(Record):
         return len(self.axes)
 
 
+class BoundarySpec(Record):
+    """A condition on the boundary of the domain, as the source tells it.
+
+    Attributes:
+        name: unique among the boundaries of a store.
+        kind: `periodic`, `wall`, `open`, or what else the source calls it, in lower case.
+        axes: axes that it holds on.
+        sides: ends of these axes that it holds at; empty where the source tells none (a wall inside of the domain).
+        fields: fields that it holds for; empty where the source tells none, or all of them.
+    """
+
+    name: Name
+    kind: Name
+    axes: tuple[Name, ...] = pydantic.Field(min_length=1, max_length=3)
+    sides: tuple[Literal["lower", "upper"], ...] = ()
+    fields: tuple[Name, ...] = ()
+
+
 class ParameterSpec(Record):
     """A scalar that belongs to a whole trajectory (viscosity, Mach number), with its train statistics."""
 
@@ -229,6 +247,8 @@ class Manifest(Record):
     Attributes:
         fields: in channel order; channels are all components of all fields, in this order.
         dtype: stored values, `float32` or `float64`.
+        boundaries: conditions on the boundary of the domain that the source tells, none where it tells nothing; an axis
+            is periodic by its own flag.
         splits: number of trajectories of each split.
         split_provenance: how the split came about (`source`, or the rule that was applied).
         statistics: one record a channel, of the split named by `statistics_split` only.
@@ -245,6 +265,7 @@ class Manifest(Record):
     fields: tuple[FieldSpec, ...] = pydantic.Field(min_length=1)
     dtype: Literal["float32", "float64"]
     geometry: GeometrySpec
+    boundaries: tuple[BoundarySpec, ...] = ()
     time_unit: str | None = None
     parameters: tuple[ParameterSpec, ...] = ()
     num_trajectories: Positive
@@ -270,12 +291,25 @@ class Manifest(Record):
             raise ValueError(f"splits {self.splits} must add up to {self.num_trajectories} trajectories")
         if tuple(record.channel for record in self.statistics) != self.channel_names:
             raise ValueError(f"statistics must list the channels {self.channel_names} in order")
+        self._check_boundaries(names)
         keys = [entry.key for entry in self.files]
         if len(set(keys)) != len(keys):
             raise ValueError("files must be listed once each")
         if MANIFEST_NAME in keys:
             raise ValueError(f"{MANIFEST_NAME} must not list itself")
         return self
+
+    def _check_boundaries(self, fields: list[str]) -> None:
+        axes = [axis.name for axis in self.geometry.axes]
+        for boundary in self.boundaries:
+            unknown = [name for name in boundary.axes if name not in axes]
+            unknown += [name for name in boundary.fields if name not in fields]
+            if unknown:
+                raise ValueError(
+                    f"boundary {boundary.name!r} names {unknown}, which are no axes or fields of the store"
+                )
+        if len({boundary.name for boundary in self.boundaries}) != len(self.boundaries):
+            raise ValueError("boundaries must have distinct names")
 
     @property
     def channel_names(self) -> tuple[str, ...]:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +15,17 @@ from preprocess.sources.base import Source, TrajectoryInfo
 from preprocess.sources.hdf5_files import has_hdf5_magic, open_hdf5
 from preprocess.sources.neuraloperator import NeuralOperatorSource
 from preprocess.sources.pdebench import PDEBenchSource
+from preprocess.sources.the_well import WellSource
 from ups_data.errors import SourceError, UnknownFormatError, suggest
 
 __all__ = ["SOURCES", "Source", "TrajectoryInfo", "open_source"]
 
 SOURCES: Mapping[str, type[Source]] = {
-    source.format: source for source in (ArraysSource, NeuralOperatorSource, PDEBenchSource)
+    source.format: source for source in (ArraysSource, NeuralOperatorSource, PDEBenchSource, WellSource)
 }
 """Every format by name."""
 
 _NEAREST_BY_SUFFIX = {
-    ".h5": "pdebench",
-    ".hdf5": "pdebench",
     ".pt": "neuraloperator",
     ".pth": "neuraloperator",
     ".npy": "arrays",
@@ -43,12 +43,14 @@ def open_source(
     """Open a data set that one or several files hold.
 
     Args:
-        paths: the files; several become one data set (train and test files, for example).
+        paths: the files; several become one data set (train and test files, for example). A directory where a format
+            has its data sets in directories.
         format: name of the format; recognised by content if None.
         options: what the format needs to be told beyond its files; see its module.
 
     Raises:
-        UnknownFormatError: a path that is no file, no format of that name, or none or several that recognise the files.
+        UnknownFormatError: a path that is not there, no format of that name, or none or several that recognise the
+            files.
         SourceError: a file that is damaged or not what its format says.
         ConfigError: an option that the format does not have.
     """
@@ -62,11 +64,9 @@ def _check_files(paths: tuple[Path, ...]) -> None:
     if not paths:
         raise UnknownFormatError("no source was given; name one or several files")
     for path in paths:
-        if path.is_dir():
-            raise UnknownFormatError(f"{path} is a directory; name the files in it, for example {path}/*")
         if not path.exists():
             raise UnknownFormatError(f"{path} is not there{_nearest_sibling(path)}")
-        if path.stat().st_size == 0:
+        if path.is_file() and path.stat().st_size == 0:
             raise SourceError(f"{path} is empty")
     if len(set(paths)) != len(paths):
         raise SourceError(f"every file can be given once, got {', '.join(map(str, paths))}")
@@ -99,10 +99,31 @@ def _recognise(paths: tuple[Path, ...]) -> type[Source]:
 
 
 def _explain_unknown(path: Path) -> str:
+    if path.is_dir():
+        return f"{path} is a directory, and no format's data set; name the files in it, for example {path}/*"
     if has_hdf5_magic(path):
-        # Raises where h5py is missing or the file is damaged, which is then the reason why nothing recognised it.
-        open_hdf5(path).close()
+        hint = _compare_names(path)
+    else:
+        nearest = _NEAREST_BY_SUFFIX.get(path.suffix.lower())
+        hint = f" Its name looks like {nearest!r}: --format {nearest} tells what is missing." if nearest else ""
     supported = "; ".join(f"{name}: {source.summary}" for name, source in SOURCES.items())
-    nearest = _NEAREST_BY_SUFFIX.get(path.suffix.lower())
-    hint = f" Its name looks like {nearest!r}: --format {nearest} tells what is missing." if nearest else ""
     return f"{path} is in no format that is known here.{hint} Supported are {supported}"
+
+
+def _compare_names(path: Path) -> str:
+    """Name the format of HDF5 whose data sets, groups and attributes a file's are most like.
+
+    Raises where h5py is missing or the file is damaged, which is then the reason why nothing recognised it.
+    """
+    with open_hdf5(path) as file:
+        names = [*file, *file.attrs, *(inner for group in file.values() if hasattr(group, "keys") for inner in group)]
+    listed = f" It holds {', '.join(names[:8]) or 'nothing'}."
+    likeness = {
+        name: sum(bool(get_close_matches(mark, names, n=1, cutoff=0.8)) for mark in source.marks) / len(source.marks)
+        for name, source in SOURCES.items()
+        if source.marks
+    }
+    best = max(likeness, key=lambda name: likeness[name])
+    if not likeness[best]:
+        return listed
+    return f"{listed} Nearest is {best!r}: --format {best} tells what is missing."

@@ -120,6 +120,8 @@ class ArraysSource(Source):
                 f"{len(paths)} files were given for format 'arrays'; give the one description, which names the arrays"
             )
         (path,) = paths
+        if path.is_dir():
+            raise SourceError(f"{path} is a directory where a description of arrays must stand")
         with path.open("rb") as file:
             head = file.read(len(NPY_MAGIC))
         if head.startswith((NPY_MAGIC, ZIP_MAGIC)):

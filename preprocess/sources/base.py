@@ -14,9 +14,17 @@ import numpy as np
 from jaxtyping import Float64, Shaped
 
 from ups_data.errors import SourceError
-from ups_data.schema import AxisSpec, FieldSpec, GeometryKind, SourceFingerprint
+from ups_data.schema import (
+    AxisSpec,
+    BoundarySpec,
+    ChannelStatistics,
+    FieldSpec,
+    GeometryKind,
+    SourceFingerprint,
+)
 
 _MIB = 2**20
+_ZARR_METADATA = frozenset({"zarr.json", ".zarray", ".zattrs", ".zgroup", ".zmetadata"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,11 +72,14 @@ class Source(ABC):
     blocks of frames. It is picklable (handles are opened lazily), never guesses, and raises `SourceError`
     naming file and item for whatever does not fit.
 
-    `parameter_units` holds the units of those parameters whose unit the source tells.
+    `parameter_units` holds the units of those parameters whose unit the source tells, `boundaries` the conditions on
+    the boundary of the domain that it tells. `marks` are names that HDF5 files of the format hold, by which an unknown
+    file is told its nearest format.
     """
 
     format: ClassVar[str]
     summary: ClassVar[str]
+    marks: ClassVar[frozenset[str]] = frozenset()
 
     name: str
     paths: tuple[Path, ...]
@@ -80,11 +91,12 @@ class Source(ABC):
     trajectories: Sequence[TrajectoryInfo]
     notes: tuple[str, ...]
     parameter_units: Mapping[str, str] = MappingProxyType({})
+    boundaries: tuple[BoundarySpec, ...] = ()
 
     @classmethod
     @abstractmethod
     def recognises(cls, path: Path) -> bool:
-        """Tell by content, cheaply and without raising, whether `path` is in this format."""
+        """Tell by content, cheaply and without raising, whether a file or a directory is in this format."""
 
     @classmethod
     @abstractmethod
@@ -99,13 +111,23 @@ class Source(ABC):
     def read_coordinates(self, trajectory: int) -> tuple[Float64[np.ndarray, "..."], ...]:
         """Return one array of strictly increasing node coordinates per axis (grids), or one (N, D) array (points)."""
 
+    def review_statistics(self, statistics: tuple[ChannelStatistics, ...]) -> tuple[str, ...]:  # noqa: ARG002
+        """Return notes on our statistics of the train split, where the source brings its own to compare with."""
+        return ()
+
     def fingerprints(self) -> tuple[SourceFingerprint, ...]:
         """Return what identifies the files that were read."""
         return tuple(fingerprint_file(path) for path in self.paths)
 
 
 def fingerprint_file(path: Path) -> SourceFingerprint:
-    """Hash the first and the last MiB of a file: enough to tell versions of terabyte files apart."""
+    """Hash the first and the last MiB of a file: enough to tell versions of terabyte files apart.
+
+    Of a directory (an array of Zarr), the sorted names and sizes of all files in it and the content of those named as
+    Zarr names its metadata.
+    """
+    if path.is_dir():
+        return _fingerprint_directory(path)
     size = path.stat().st_size
     digest = hashlib.sha256()
     with path.open("rb") as handle:
@@ -113,3 +135,14 @@ def fingerprint_file(path: Path) -> SourceFingerprint:
         handle.seek(max(0, size - _MIB))
         digest.update(handle.read(_MIB))
     return SourceFingerprint(name=path.name, size_bytes=size, sha256_ends=digest.hexdigest())
+
+
+def _fingerprint_directory(path: Path) -> SourceFingerprint:
+    digest, total = hashlib.sha256(), 0
+    for file in sorted(found for found in path.rglob("*") if found.is_file()):
+        size = file.stat().st_size
+        total += size
+        digest.update(f"{file.relative_to(path).as_posix()}\0{size}\0".encode())
+        if file.name in _ZARR_METADATA:
+            digest.update(file.read_bytes())
+    return SourceFingerprint(name=path.name, size_bytes=total, sha256_ends=digest.hexdigest())

@@ -47,7 +47,7 @@ def get_dataset(group: h5py.Group, name: str, *, path: Path) -> h5py.Dataset:
     try:
         found = group[name]
     except KeyError as error:
-        here = [key if group.name == "/" else f"{group.name}/{key}" for key in group]
+        here = [_full_name(group, key) for key in group]
         raise SourceError(f"{path} has no data set {_full_name(group, name)!r}. {suggest(name, here)}") from error
     where = f"{path.name}: {_full_name(group, name)}"
     if not isinstance(found, h5py.Dataset):
@@ -57,6 +57,36 @@ def get_dataset(group: h5py.Group, name: str, *, path: Path) -> h5py.Dataset:
     if found.dtype.kind not in "biuf":
         raise SourceError(f"{where} holds {found.dtype} where real numbers must stand")
     return found
+
+
+def get_group(parent: h5py.Group, name: str, *, path: Path) -> h5py.Group:
+    """Return a group by name.
+
+    Raises:
+        SourceError: not there, or a data set instead; names file, group and what is there.
+    """
+    h5py = _import_h5py(path)
+    found = parent.get(name)
+    if found is None:
+        raise SourceError(f"{path} has no group {_full_name(parent, name)!r}. {suggest(name, parent)}")
+    if not isinstance(found, h5py.Group):
+        raise SourceError(f"{path.name}: {_full_name(parent, name)} is a data set where a group must stand")
+    return found
+
+
+def read_attribute(item: h5py.HLObject, name: str, *, path: Path) -> Any:
+    """Return an attribute of the file, a group or a data set.
+
+    Raises:
+        SourceError: not there, or unreadable; names file, item and attribute.
+    """
+    where = f"{path.name}: {str(item.name).lstrip('/') or 'the file'}"
+    if name not in item.attrs:
+        raise SourceError(f"{where} has no attribute {name!r}. {suggest(name, item.attrs)}")
+    try:
+        return item.attrs[name]
+    except (OSError, RuntimeError, TypeError, ValueError) as error:
+        raise SourceError(f"{where}: attribute {name} cannot be read: {error}") from error
 
 
 def read_part(dataset: h5py.Dataset, place: tuple[int | slice, ...], *, where: str) -> Shaped[np.ndarray, "..."]:

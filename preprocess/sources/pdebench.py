@@ -44,6 +44,7 @@ class PDEBenchSource(Source):
 
     format: ClassVar[str] = "pdebench"
     summary: ClassVar[str] = "PDEBench .hdf5/.h5 files: 1-D equations, Darcy, compressible flow, grouped 2-D files"
+    marks: ClassVar[frozenset[str]] = frozenset({"tensor", "x-coordinate", "t-coordinate", "density", "pressure", "Vx"})
 
     def __init__(self, paths: Sequence[Path], options: PDEBenchOptions) -> None:
         self.paths = tuple(paths)

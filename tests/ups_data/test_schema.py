@@ -9,6 +9,7 @@ import pytest
 from ups_data.errors import SchemaError
 from ups_data.schema import (
     AxisSpec,
+    BoundarySpec,
     ChannelStatistics,
     FieldSpec,
     FileEntry,
@@ -36,6 +37,7 @@ def manifest(**changes: Any) -> Manifest:
         "fields": (FieldSpec(name="velocity", components=("x", "y"), unit="m/s"), FieldSpec(name="pressure")),
         "dtype": "float32",
         "geometry": GeometrySpec(kind="grid", axes=(AxisSpec(name="x", lower=0.0, upper=1.0),), shape=(16,)),
+        "boundaries": (BoundarySpec(name="inflow", kind="open", axes=("x",), sides=("lower",), fields=("velocity",)),),
         "parameters": (ParameterSpec(name="nu", mean=0.1, std=0.01),),
         "num_trajectories": 5,
         "num_frames": 50,
@@ -151,6 +153,11 @@ def test_unknown_and_repeated_fields_are_refused() -> None:
         ({"statistics": tuple(map(statistics, CHANNELS[::-1]))}, "statistics must list the channels"),
         ({"files": (FileEntry(key="a", size_bytes=1, sha256=SHA),) * 2}, "files must be listed once each"),
         ({"files": (FileEntry(key="manifest.json", size_bytes=1, sha256=SHA),)}, "must not list itself"),
+        ({"boundaries": (BoundarySpec(name="b", kind="wall", axes=("y",)),)}, r"'b' names \['y'\], which are no axes"),
+        (
+            {"boundaries": (BoundarySpec(name="b", kind="wall", axes=("x",)),) * 2},
+            "boundaries must have distinct names",
+        ),
         ({"dtype": "float16"}, "Input should be 'float32' or 'float64'"),
         ({"num_trajectories": 0}, "greater than or equal to 1"),
     ],

@@ -36,3 +36,14 @@ def test_a_fingerprint_covers_both_ends(tmp_path: Path, size: int) -> None:
     found = fingerprint_file(tmp_path / "a")
     assert (found.name, found.size_bytes) == ("a", size)
     assert found.sha256_ends == hashlib.sha256(content[:MIB] + content[max(0, size - MIB) :]).hexdigest()
+
+
+def test_a_fingerprint_of_a_directory_covers_names_sizes_and_metadata(tmp_path: Path) -> None:
+    (tmp_path / "a.zarr" / "c").mkdir(parents=True)
+    (tmp_path / "a.zarr" / "zarr.json").write_bytes(b"{}")
+    (tmp_path / "a.zarr" / "c" / "0").write_bytes(bytes(5))
+    found = fingerprint_file(tmp_path / "a.zarr")
+    assert (found.name, found.size_bytes) == ("a.zarr", 7)
+    assert found.sha256_ends == hashlib.sha256(b"c/0\x005\x00zarr.json\x002\x00{}").hexdigest()
+    (tmp_path / "a.zarr" / "zarr.json").write_bytes(b"[]")
+    assert fingerprint_file(tmp_path / "a.zarr") != found

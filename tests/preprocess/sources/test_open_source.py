@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from preprocess.sources import SOURCES, open_source
+from tests.preprocess.sources.specimens import well_specimen
 from ups_data.errors import SourceError, UnknownFormatError
 
 WriteArrays = Callable[..., Path]
@@ -31,6 +32,7 @@ def test_formats_go_by_content_and_not_by_name(
         "arrays": write_arrays().rename(tmp_path / "one.h5"),
         "pdebench": burgers_file(write_hdf5, "two.pt"),
         "neuraloperator": darcy_file(tmp_path / "three.yaml"),
+        "the_well": well_specimen("four.npy").write(tmp_path),
     }
     assert files.keys() == SOURCES.keys()
     for name, path in files.items():
@@ -61,7 +63,7 @@ def test_paths_are_checked_first(tmp_path: Path, write_arrays: WriteArrays) -> N
     path = write_arrays()
     for paths, message in [
         ([], "no source was given"),
-        ([tmp_path], "is a directory; name the files in it"),
+        ([tmp_path], "is a directory, and no format's data set; name the files in it"),
         ([tmp_path / "mad.yaml"], "mad.yaml is not there. Did you mean 'made.yaml'"),
         ([tmp_path / "nowhere" / "made.yaml"], "made.yaml is not there$"),
         ([path, path], "every file can be given once"),

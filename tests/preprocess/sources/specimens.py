@@ -1,0 +1,93 @@
+"""Files in the formats' own layouts, small and made of known values, to be written whole or damaged first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+
+def random(*shape: int, dtype: str = "float32", seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=shape).astype(dtype)
+
+
+@dataclass(kw_only=True)
+class HDF5Specimen:
+    """Content of one HDF5 file: data sets by full name, attributes by the full name of their item ("/" is the file)."""
+
+    format: str
+    name: str
+    datasets: dict[str, Any]
+    attributes: dict[str, dict[str, Any]] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def write(self, folder: Path) -> Path:
+        path = folder / self.name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with h5py.File(path, "w") as file:
+            for key, values in self.datasets.items():
+                file.create_dataset(key, data=values)
+            for item, content in self.attributes.items():
+                target = file.require_group(item) if item not in file else file[item]
+                for key, value in content.items():
+                    # An empty list is an array of no text in The Well, of no numbers to NumPy.
+                    target.attrs[key] = np.array([], dtype="S1") if isinstance(value, list) and not value else value
+        return path
+
+
+def well_specimen(name: str = "made.hdf5", *, seed: int = 0, count: int = 3, frames: int = 4) -> HDF5Specimen:
+    """Three trajectories of four frames on a 6 x 5 grid, with a field of each kind that The Well has."""
+    datasets = {
+        "dimensions/time": np.linspace(0.0, 1.5, frames, dtype="f4"),
+        "dimensions/x": np.arange(6, dtype="f4") / 6,
+        "dimensions/y": np.linspace(-1.0, 1.0, 5, dtype="f4"),
+        "boundary_conditions/x_periodic/mask": np.array([True, False, False, False, False, True]),
+        "boundary_conditions/y_wall/mask": np.array([True, False, False, False, True]),
+        "scalars/viscosity": np.array(0.01),
+        "scalars/speed": random(count, dtype="float64", seed=seed + 1),
+        "scalars/forcing": random(frames, seed=seed + 2),
+        "t0_fields/density": random(count, frames, 6, 5, seed=seed + 3),
+        "t0_fields/gravity": random(1, 5, seed=seed + 4),
+        "t0_fields/depth": random(count, 6, 5, seed=seed + 5),
+        "t1_fields/velocity": random(count, frames, 6, 5, 2, seed=seed + 6),
+        "t2_fields/stress": random(count, frames, 6, 5, 2, 2, seed=seed + 7),
+    }
+
+    def flags(sample: bool, time: bool, **more: Any) -> dict[str, Any]:
+        return {"sample_varying": sample, "time_varying": time, **more}
+
+    both = [True, True]
+    boundary = {"associated_fields": [], **flags(False, False)}
+    attributes: dict[str, dict[str, Any]] = {
+        "/": {
+            "dataset_name": "made",
+            "grid_type": "cartesian",
+            "n_spatial_dims": 2,
+            "n_trajectories": count,
+            "simulation_parameters": ["viscosity"],
+            "viscosity": 0.01,
+        },
+        "dimensions": {"spatial_dims": ["x", "y"]},
+        "dimensions/time": flags(False, True),
+        "dimensions/x": flags(False, False),
+        "dimensions/y": flags(False, False),
+        "boundary_conditions/x_periodic": {"bc_type": "PERIODIC", "associated_dims": ["x"], **boundary},
+        "boundary_conditions/y_wall": {"bc_type": "WALL", "associated_dims": ["y"], **boundary},
+        "scalars": {"field_names": ["viscosity", "speed", "forcing"]},
+        "scalars/viscosity": flags(False, False),
+        "scalars/speed": flags(True, False),
+        "scalars/forcing": flags(False, True),
+        "t0_fields": {"field_names": ["density", "gravity", "depth"]},
+        "t0_fields/density": flags(True, True, dim_varying=both),
+        "t0_fields/gravity": flags(False, False, dim_varying=[False, True]),
+        "t0_fields/depth": flags(True, False, dim_varying=both),
+        "t1_fields": {"field_names": ["velocity"]},
+        "t1_fields/velocity": flags(True, True, dim_varying=both),
+        "t2_fields": {"field_names": ["stress"]},
+        "t2_fields/stress": flags(True, True, dim_varying=both, symmetric=False, antisymmetric=False),
+    }
+    return HDF5Specimen(format="the_well", name=name, datasets=datasets, attributes=attributes)
