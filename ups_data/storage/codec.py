@@ -88,14 +88,17 @@ class ChunkCodec:
         Raises:
             CorruptionError: naming the row.
         """
-        stop = 0
+        # Slices of bytes cost a third of slices of arrays, and there are hundreds of short chunks in a draw.
+        content, start = encoded.tobytes(), 0
         for number, length in enumerate(lengths):
-            start, stop = stop, stop + length
-            payload, stated = encoded[start : stop - CRC_BYTES], encoded[stop - CRC_BYTES : stop]
-            if length < CRC_BYTES or google_crc32c.value(payload) != int.from_bytes(stated.tobytes(), "little"):
+            stop = start + length
+            end = stop - CRC_BYTES
+            stated = content[end:stop]
+            if length < CRC_BYTES or google_crc32c.value(content[start:end]).to_bytes(CRC_BYTES, "little") != stated:
                 raise CorruptionError(f"{where + number}: checksum mismatch; {_MEND}")
             if self.name != "none":
-                self._decompress(payload, out[number], where=where + number)
+                self._decompress(encoded[start:end], out[number], where=where + number)
+            start = stop
         if self.name == "none":
             # Chunks of fixed size that passed their checksums: one copy for all.
             out[:] = encoded.reshape(len(lengths), -1)[:, :-CRC_BYTES]
