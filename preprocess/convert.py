@@ -180,7 +180,7 @@ class _Conversion:
 
     def _measure(self, trajectory: int, geometry: Geometry, blocks: _FrameBlocks) -> Float64[np.ndarray, " point"]:
         """Go through all frames once: refuse bad values, gather importance and statistics."""
-        importance = ImportanceMap(self._plan.importance, geometry, len(self._channel_names))
+        importance = ImportanceMap(self._plan.importance, geometry, self._plan.subject)
         previous = None
         start = 0
         for block in blocks:

@@ -14,7 +14,7 @@ from jaxtyping import Float64, Int64, Shaped, UInt8
 from preprocess.settings import ConvertSettings
 from preprocess.sources.base import Source, TrajectoryInfo
 from ups_data.errors import ConfigError, SchemaError, SourceError
-from ups_data.importance import check_metrics, default_recipe
+from ups_data.importance import Subject, check_metrics, default_recipe
 from ups_data.pages import default_block_points, default_num_strata, default_page_points
 from ups_data.random import Stream, generator
 from ups_data.schema import MAX_POINTS, CodecName, ImportanceSpec, LayoutSpec, Name
@@ -33,6 +33,7 @@ class ConvertPlan:
     Attributes:
         layout: page layout of all trajectories.
         importance: recipe of the importance maps.
+        subject: what they are measured on.
         arrays: the sharded arrays by key.
         split_names: splits in manifest order.
         split_codes: number of each trajectory's split (n,).
@@ -45,6 +46,7 @@ class ConvertPlan:
 
     layout: LayoutSpec
     importance: ImportanceSpec
+    subject: Subject
     arrays: dict[str, ArraySpec]
     split_names: tuple[str, ...]
     split_codes: UInt8[np.ndarray, " trajectory"]
@@ -64,7 +66,8 @@ def plan_conversion(source: Source, settings: ConvertSettings) -> ConvertPlan:
         SourceError: the source has no trajectory, or one with too many points.
         ConfigError: settings that cannot hold for this source.
     """
-    importance = _plan_importance(source, settings)
+    subject = Subject(kind=source.kind, axes=tuple(axis.name for axis in source.axes), fields=source.fields)
+    importance = _plan_importance(source, settings, subject)
     infos = source.trajectories
     if not infos:
         raise SourceError(f"{source.name} holds no trajectory")
@@ -86,6 +89,7 @@ def plan_conversion(source: Source, settings: ConvertSettings) -> ConvertPlan:
     return ConvertPlan(
         layout=layout,
         importance=importance,
+        subject=subject,
         arrays=_plan_arrays(source, settings, layout, dtype, (num_frames, num_pages)),
         split_names=names,
         split_codes=codes,
@@ -99,14 +103,13 @@ def plan_conversion(source: Source, settings: ConvertSettings) -> ConvertPlan:
     )
 
 
-def _plan_importance(source: Source, settings: ConvertSettings) -> ImportanceSpec:
-    if settings.importance is None:
-        return default_recipe(source.kind)
+def _plan_importance(source: Source, settings: ConvertSettings, subject: Subject) -> ImportanceSpec:
+    recipe = settings.importance or default_recipe()
     try:
-        check_metrics(settings.importance, kind=source.kind)
-    except SchemaError as error:
+        check_metrics(recipe, subject)
+    except (SchemaError, ConfigError) as error:
         raise ConfigError(f"{source.name}: {error}") from error
-    return settings.importance
+    return recipe
 
 
 def _stored_dtype(source: Source) -> Literal["float32", "float64"]:

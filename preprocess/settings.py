@@ -20,7 +20,7 @@ class ConvertSettings(pydantic.BaseModel):
         num_strata: bands of importance.
         block_points: consecutive points of the curve that share a stratum.
         curve: space-filling curve.
-        importance: recipe of the importance maps; every metric that the geometry has, alike, if None.
+        importance: recipe of the importance maps; gradient and temporal change, alike, if None.
         codec: compressor of the inner chunks.
         dense: store dense frames beside the pages (`stored`), rebuild them from pages (`rebuilt`), or store them where
             all trajectories share one grid (`auto`).

@@ -313,16 +313,16 @@ def test_debug_shows_where_an_error_came_from(tmp_path: Path) -> None:
     assert "Traceback" in result.stderr
 
 
-def test_gradients_of_scattered_points_are_misuse(tmp_path: Path) -> None:
+def test_metrics_of_grids_are_misuse_on_scattered_points(tmp_path: Path) -> None:
     np.save(tmp_path / "u.npy", np.zeros((2, 3, 40), dtype="float32"))
     np.save(tmp_path / "points.npy", np.random.default_rng(0).random((40, 2)))
     (tmp_path / "cloud.yaml").write_text(
         "kind: points\ndims: [trajectory, time, point]\nfields: {u: {file: u.npy}}\naxes: {x: {}, y: {}}\n"
         "coordinates: {file: points.npy}\ntimes: {start: 0, step: 1}\n"
     )
-    chosen = ["--importance", "gradient=1"]
+    chosen = ["--importance", "curvature=1"]
     message = refused(run("convert", tmp_path / "cloud.yaml", tmp_path / "s", *chosen), 2, tmp_path / "s")
-    assert "'gradient' is defined on grids, not on scattered points; use 'temporal_change'" in message
+    assert "'curvature' is defined on grids, not on scattered points; use 'gradient' or 'temporal_change'" in message
     assert run("convert", tmp_path / "cloud.yaml", tmp_path / "s").exit_code == 0
 
 

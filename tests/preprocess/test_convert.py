@@ -241,19 +241,17 @@ def test_bad_coordinates_are_refused(tmp_path):
     assert left_behind(tmp_path) == []
 
 
-def test_gradients_of_scattered_points_are_refused_with_the_way_out(tmp_path):
-    chosen = ConvertSettings(importance=ImportanceSpec(metrics={"gradient": 1.0}))
-    with pytest.raises(ConfigError, match="'gradient' is defined on grids, not on scattered points; use 'temporal_ch"):
+def test_a_metric_of_grids_is_refused_on_scattered_points_with_the_way_out(tmp_path):
+    chosen = ConvertSettings(importance=ImportanceSpec(metrics={"curvature": 1.0}))
+    with pytest.raises(ConfigError, match="memory: .* 'curvature' is defined on grids, not on scattered points"):
         convert(GEOMETRIES["scattered"]("float32"), tmp_path / "s", chosen)
     assert left_behind(tmp_path) == []
 
 
-@pytest.mark.parametrize(
-    ("geometry", "metrics"), [("plane", ["gradient", "temporal_change"]), ("scattered", ["temporal_change"])]
-)
-def test_importance_is_by_default_every_metric_that_the_geometry_has(tmp_path, geometry, metrics):
+@pytest.mark.parametrize("geometry", ["plane", "scattered", "scattered_ragged"])
+def test_the_default_recipe_is_the_same_on_every_geometry(tmp_path, geometry):
     manifest = convert(GEOMETRIES[geometry]("float32"), tmp_path / "s", ConvertSettings())
-    assert manifest.importance.metrics == dict.fromkeys(metrics, 1.0)
+    assert manifest.importance.metrics == {"gradient": 1.0, "temporal_change": 1.0}
 
 
 # -- the destination -----------------------------------------------------------------------------------------------

@@ -1,4 +1,12 @@
-"""The contract of an importance metric: frames in, one non-negative map a channel out, streaming."""
+"""The contract of an importance metric: frames in, non-negative maps out, streaming.
+
+A metric of your own is a class like those beside this file, in a module that can be imported, named in the recipe as
+`module:class`:
+
+    class Loudness(RootMeanSquareMetric):
+        def update(self, frame):
+            self.add_squares(np.square(frame, dtype=np.float64))
+"""
 
 from __future__ import annotations
 
@@ -8,6 +16,28 @@ from typing import ClassVar
 
 import numpy as np
 from jaxtyping import Float, Float64
+
+from ups_data.schema import FieldSpec, GeometryKind
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """What is known of a data set before a frame of it is read.
+
+    Attributes:
+        kind: kind of geometry.
+        axes: names of the axes, in stored order.
+        fields: fields in channel order.
+    """
+
+    kind: GeometryKind
+    axes: tuple[str, ...]
+    fields: tuple[FieldSpec, ...]
+
+    @property
+    def num_channels(self) -> int:
+        """Components of all fields."""
+        return sum(len(field.components) for field in self.fields)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -42,12 +72,12 @@ class CloudGeometry:
 
 Geometry = GridGeometry | CloudGeometry
 
-ON_GRIDS_ONLY = "is defined on grids, not on scattered points; use 'temporal_change'"
-"""Ends the refusal of a metric that needs a grid."""
+ON_GRIDS_ONLY = "is defined on grids, not on scattered points; use 'gradient' or 'temporal_change'"
+"""Why a metric that needs a grid cannot be taken elsewhere."""
 
 
 class ImportanceMetric(ABC):
-    """Accumulates a map over the frames of one trajectory.
+    """Accumulates maps over the frames of one trajectory: one map a channel, or one a field, as the metric has it.
 
     Memory is a few arrays of one frame's size, whatever the number of frames. `needs_grid` tells whether the metric
     is defined on grids only.
@@ -55,15 +85,39 @@ class ImportanceMetric(ABC):
 
     needs_grid: ClassVar[bool] = False
 
-    def __init__(self, geometry: Geometry, num_channels: int) -> None:
+    def __init__(self, geometry: Geometry, subject: Subject) -> None:
         self.geometry = geometry
-        self.num_frames = 0
-        self._sum = np.zeros((num_channels, *geometry.shape))
+        self.subject = subject
+
+    @classmethod
+    def objection(cls, subject: Subject) -> str | None:
+        """Say why the metric cannot be taken of such data, to follow its name in a message; None where it can."""
+        return ON_GRIDS_ONLY if cls.needs_grid and subject.kind != "grid" else None
 
     @abstractmethod
     def update(self, frame: Float[np.ndarray, "channel *space"]) -> None:
-        """Add the next frame."""
+        """Add the next frame, which is read only and may be reused for the one after it."""
 
-    def result(self) -> Float64[np.ndarray, "channel *space"]:
-        """Return the root of the mean square over the frames that were added, one map a channel."""
-        return np.sqrt(self._sum / max(self.num_frames, 1))
+    @abstractmethod
+    def result(self) -> Float64[np.ndarray, "map *space"]:
+        """Return the maps over the frames that were added, finite and not negative."""
+
+
+class RootMeanSquareMetric(ImportanceMetric):
+    """A metric that is the root of the mean over frames of something squared."""
+
+    def __init__(self, geometry: Geometry, subject: Subject) -> None:
+        super().__init__(geometry, subject)
+        self.num_frames = 0
+        self._sum: Float64[np.ndarray, "map *space"] | None = None
+
+    def add_squares(self, squares: Float64[np.ndarray, "map *space"]) -> None:
+        """Add the squares that belong to one frame; the array is kept."""
+        self._sum = squares if self._sum is None else np.add(self._sum, squares, out=self._sum)
+        self.num_frames += 1
+
+    def result(self) -> Float64[np.ndarray, "map *space"]:
+        """Return the root of the mean square; zero everywhere where nothing was added."""
+        if self._sum is None:
+            return np.zeros((1, *self.geometry.shape))
+        return np.sqrt(self._sum / self.num_frames)

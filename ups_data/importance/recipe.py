@@ -6,50 +6,58 @@ import numpy as np
 from jaxtyping import Float, Float64
 
 from ups_data.errors import SchemaError, suggest
-from ups_data.importance.base import ON_GRIDS_ONLY, Geometry, ImportanceMetric
+from ups_data.importance.base import Geometry, ImportanceMetric, Subject
+from ups_data.importance.curvature import CurvatureMetric
 from ups_data.importance.gradient import GradientMetric
 from ups_data.importance.temporal_change import TemporalChangeMetric
-from ups_data.schema import GeometryKind, ImportanceSpec
+from ups_data.schema import ImportanceSpec
 
 METRICS: dict[str, type[ImportanceMetric]] = {
     "gradient": GradientMetric,
+    "curvature": CurvatureMetric,
     "temporal_change": TemporalChangeMetric,
 }
 
+DEFAULT_METRICS = ("gradient", "temporal_change")
+"""What a recipe has that names none: metrics that exist on every geometry, for every field."""
 
-def check_metrics(spec: ImportanceSpec, *, kind: GeometryKind = "grid") -> None:
-    """Refuse a recipe that names a metric which does not exist, or not on this kind of geometry.
+
+def check_metrics(spec: ImportanceSpec, subject: Subject | None = None) -> None:
+    """Refuse a recipe that names a metric which does not exist, or not for such data.
+
+    Args:
+        spec: the recipe.
+        subject: what is measured; None checks the names alone.
 
     Raises:
-        SchemaError: naming the metric, and the nearest valid one or the one to take instead.
+        SchemaError: naming the metric, and the nearest valid one or why it cannot be taken.
     """
     for name in spec.metrics:
         if name not in METRICS:
             raise SchemaError(f"there is no importance metric {name!r}. {suggest(name, METRICS)}")
-        if METRICS[name].needs_grid and kind != "grid":
-            raise SchemaError(f"importance metric {name!r} {ON_GRIDS_ONLY}")
+        objection = None if subject is None else METRICS[name].objection(subject)
+        if objection is not None:
+            raise SchemaError(f"importance metric {name!r} {objection}")
 
 
-def default_recipe(kind: GeometryKind) -> ImportanceSpec:
-    """Return the recipe of every metric that exists on a kind of geometry, all of one weight."""
-    return ImportanceSpec(
-        metrics={name: 1.0 for name, metric in METRICS.items() if kind == "grid" or not metric.needs_grid}
-    )
+def default_recipe() -> ImportanceSpec:
+    """Return the recipe of the default metrics, all of one weight."""
+    return ImportanceSpec(metrics=dict.fromkeys(DEFAULT_METRICS, 1.0))
 
 
 class ImportanceMap:
     """Gathers the importance of one trajectory frame by frame.
 
-    Each channel's map of each metric is divided by its own mean before maps are added, so that a field with large
-    numbers does not drown the rest; a channel or metric that is zero everywhere adds nothing. Where all are
-    zero (a constant field), the importance is 1 everywhere.
+    Each map of each metric is divided by its own mean before maps are added, so that a field with large numbers does
+    not drown the rest; a map or metric that is zero everywhere adds nothing. Where all are zero (a constant field), the
+    importance is 1 everywhere.
     """
 
-    def __init__(self, spec: ImportanceSpec, geometry: Geometry, num_channels: int) -> None:
-        check_metrics(spec)
+    def __init__(self, spec: ImportanceSpec, geometry: Geometry, subject: Subject) -> None:
+        check_metrics(spec, subject)
         self._spec = spec
         self._geometry = geometry
-        self._metrics = {name: METRICS[name](geometry, num_channels) for name in spec.metrics}
+        self._metrics = {name: METRICS[name](geometry, subject) for name in spec.metrics}
 
     def update(self, frame: Float[np.ndarray, "channel *space"]) -> None:
         """Add the next frame of the trajectory."""
@@ -60,7 +68,7 @@ class ImportanceMap:
         """Return the map in point-id order, positive and of mean 1."""
         mixture = np.zeros(self._geometry.shape)
         for name, metric in self._metrics.items():
-            mixture += self._spec.metrics[name] * _average_channels(metric.result())
+            mixture += self._spec.metrics[name] * _average_maps(metric.result())
         if mixture.any():
             mixture = (mixture / mixture.mean()) ** self._spec.exponent
             mixture = mixture / mixture.mean() + self._spec.floor
@@ -70,7 +78,7 @@ class ImportanceMap:
         return mixture.reshape(-1)
 
 
-def _average_channels(maps: Float64[np.ndarray, "channel *space"]) -> Float64[np.ndarray, "*space"]:
+def _average_maps(maps: Float64[np.ndarray, "map *space"]) -> Float64[np.ndarray, "*space"]:
     means = maps.reshape(len(maps), -1).mean(axis=1)
-    scaled = [channel / mean for channel, mean in zip(maps, means, strict=True) if mean > 0]
+    scaled = [part / mean for part, mean in zip(maps, means, strict=True) if mean > 0]
     return np.mean(scaled, axis=0) if scaled else np.zeros(maps.shape[1:])

@@ -1,0 +1,26 @@
+"""Changes from frame to frame, on grids and on clouds."""
+
+import numpy as np
+
+from tests.ups_data.importance.cases import BOUNDED, cloud_of, maps_of, subject_of
+from ups_data.importance.temporal_change import TemporalChangeMetric
+
+
+def test_it_is_the_rms_over_steps() -> None:
+    frames = np.multiply.outer([0.0, 3.0, -1.0], np.ones((1, 64)))
+    np.testing.assert_allclose(maps_of(TemporalChangeMetric, frames, BOUNDED), np.sqrt((9 + 16) / 2))
+
+
+def test_a_single_frame_does_not_change() -> None:
+    assert not maps_of(TemporalChangeMetric, np.ones((1, 2, 64)), BOUNDED).any()
+
+
+def test_a_buffer_that_is_used_again_does_no_harm() -> None:
+    frames = np.random.default_rng(0).normal(size=(4, 1, 10))
+    geometry = cloud_of(10, 2)
+    metric = TemporalChangeMetric(geometry, subject_of(geometry))
+    buffer = np.empty((1, 10))
+    for frame in frames:
+        buffer[...] = frame
+        metric.update(buffer)
+    np.testing.assert_array_equal(metric.result(), maps_of(TemporalChangeMetric, frames, geometry))
