@@ -15,10 +15,10 @@ import json
 import math
 import time
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import pydantic
 import rich.console
@@ -48,6 +48,7 @@ from ups_data.yaml_records import parse_record, parse_yaml
 OK, PROBLEM, MISUSE, INTERRUPTED = 0, 1, 2, 130
 _MISUSES = (ConfigError, UnknownFormatError, StoreExistsError, StoreNotFoundError, SamplerError, DatasetError)
 _PLAIN_LINE_SECONDS = 5.0
+_Number = TypeVar("_Number", int, float)
 
 app = typer.Typer(
     name="ups-preprocess",
@@ -217,6 +218,66 @@ def prove_verb(  # noqa: PLR0913  one argument an option
         raise typer.Exit(OK if report.ok else PROBLEM)
 
 
+@app.command(
+    "show", epilog="Example: ups-preprocess show data/burgers --field velocity --ratio 0.05 --output burgers.png"
+)
+def show_verb(  # noqa: PLR0913  one argument an option
+    store: Annotated[
+        Path | None, typer.Argument(metavar="[STORE]", help="A finished store; none for a schedule.")
+    ] = None,
+    *,
+    output: Annotated[Path, typer.Option("--output", help="The picture: FILE.png, or FILE.html for a page.")],
+    trajectory: Annotated[int, typer.Option("--trajectory", help="Number of the trajectory.")] = 0,
+    frame: Annotated[int | None, typer.Option("--frame", help="Number of the frame; the middle one otherwise.")] = None,
+    field: Annotated[
+        str | None, typer.Option("--field", help="A field or a channel; the first field otherwise.")
+    ] = None,
+    sampler: Annotated[str, typer.Option("--sampler", help="Name of the sampler that draws.")] = "importance",
+    ratio: Annotated[float, typer.Option("--ratio", help="Drawn points / points of the trajectory.")] = 0.05,
+    seed: Annotated[int, typer.Option("--seed", help="Of the draw.", min=0)] = 0,
+    schedule: Annotated[
+        str | None,
+        typer.Option("--schedule", help="Draw a schedule instead: constant, linear, cosine, exponential or step."),
+    ] = None,
+    start: Annotated[float | None, typer.Option("--start", help="Of a schedule: value at its start.")] = None,
+    end: Annotated[float | None, typer.Option("--end", help="Of a schedule: value at its end.")] = None,
+    steps: Annotated[int | None, typer.Option("--steps", help="Of a schedule: global steps it takes.")] = None,
+    begin: Annotated[int, typer.Option("--begin", help="Of a schedule: global steps before it begins.")] = 0,
+    values: Annotated[str | None, typer.Option("--values", help="Of schedule step: 1,0.5,0.1.")] = None,
+    boundaries: Annotated[str | None, typer.Option("--boundaries", help="Of schedule step: 1000,5000.")] = None,
+    as_json: _Json = False,
+    debug: _Debug = False,
+) -> None:
+    """Draw a field, its importance map and the points that a sampler draws, or a schedule."""
+    from preprocess import show
+
+    with _errors_reported(as_json=as_json, debug=debug):
+        show.check_output(output)
+        if (store is None) == (schedule is None):
+            raise ConfigError("show takes a store, or --schedule NAME, one of them")
+        if store is not None:
+            request = show.ShowRequest(
+                trajectory=trajectory, frame=frame, field=field, sampler=sampler, ratio=ratio, seed=seed
+            )
+            picture = show.picture_store(show.read_subject(open_store(str(store)), request))
+        else:
+            drawn = show.ScheduleRequest(
+                kind=schedule or "",
+                start=start,
+                end=end,
+                steps=steps,
+                begin=begin,
+                values=() if values is None else _parse_list(values, "--values", float),
+                boundaries=() if boundaries is None else _parse_list(boundaries, "--boundaries", int),
+            )
+            picture = show.picture_schedule(drawn)
+        show.write_picture(picture, output)
+        if as_json:
+            _print_json({"ok": True, "output": str(output), "title": picture.title, **dict(picture.facts)})
+        else:
+            typer.echo(f"{output}: {picture.title}")
+
+
 _RECIPE_HELP = "; ".join(f"{name}: {recipe.summary}" for name, recipe in RECIPES.items())
 
 
@@ -363,6 +424,17 @@ def _parse_numbers(text: str, option: str) -> dict[str, float]:
         if not key.strip() or key.strip() in numbers:
             raise ConfigError(f"{option} must name every entry once, got {text!r}")
         numbers[key.strip()] = number
+    return numbers
+
+
+def _parse_list(text: str, option: str, kind: Callable[[str], _Number]) -> tuple[_Number, ...]:
+    """Read `1,0.5,0.1`."""
+    try:
+        numbers = tuple(kind(part) for part in text.split(","))
+    except ValueError:
+        numbers = ()
+    if not numbers or not all(map(math.isfinite, numbers)):
+        raise ConfigError(f"{option} must be NUMBER,NUMBER,..., got {text!r}")
     return numbers
 
 

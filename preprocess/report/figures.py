@@ -23,10 +23,14 @@ from ups_data.errors import ConfigError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.colors import Normalize
     from matplotlib.figure import Figure
 
-# Placeholder colours, and the variables of the page's style sheet that they stand for.
-_VARIABLES = {
+Palette = Mapping[str, str]
+"""Colours by the name of the style sheet's variable."""
+
+# What stands for the variables of the page's style sheet until `to_svg` puts these in.
+PLACEHOLDERS: Palette = {
     "ink": "#010101",
     "muted": "#020202",
     "rule": "#030303",
@@ -35,9 +39,19 @@ _VARIABLES = {
     "third": "#060606",
     "input": "#070707",
 }
+LIGHT: Palette = {
+    "ink": "#1b1d21",
+    "muted": "#5d636e",
+    "rule": "#dfe1e5",
+    "sparse": "#c2480b",
+    "dense": "#2467b5",
+    "third": "#5d7f3a",
+    "input": "#b9bec7",
+}
+"""The colours of the style sheet on light pages, for pictures that stand alone."""
 # Orange to blue through purple: every shade is told apart from a white page and from a dark one.
 _WEIGHT_COLOURS = ("#f59f00", "#f76707", "#d6336c", "#9775fa", "#339af0")
-_FONT_POINTS = 9.0
+FONT_POINTS = 9.0
 _CHART_INCHES = (4.6, 3.1)
 _WIDE_INCHES = 5.2
 
@@ -58,7 +72,7 @@ class Scale:
     log: bool = False
 
     @classmethod
-    def of_field(cls, *values: Float[np.ndarray, "x y"]) -> Scale:
+    def of_field(cls, *values: Float[np.ndarray, "..."]) -> Scale:
         """Return a diverging scale around 0 for values of both signs, else a sequential one."""
         low, high = min(float(part.min()) for part in values), max(float(part.max()) for part in values)
         if low < 0 < high:
@@ -71,13 +85,25 @@ class Scale:
         size = max(abs(value) for value in values) or 1.0
         return cls(colours=colours, low=-size, high=size)
 
+    @classmethod
+    def of_importance(cls, values: Float[np.ndarray, "..."]) -> Scale:
+        """Return a logarithmic scale, or a linear one where the importance is the same everywhere or 0 somewhere."""
+        low, high = float(values.min()), float(values.max())
+        if low <= 0 or low == high:
+            return cls(colours="magma", low=low, high=high if high > low else low + 1)
+        return cls(colours="magma", low=low, high=high, log=True)
+
+    def norm(self) -> Normalize:
+        """Return what maps values to [0, 1]."""
+        from matplotlib.colors import LogNorm, Normalize
+
+        return (LogNorm if self.log else Normalize)(self.low, self.high, clip=True)
+
     def paint(self, values: Float[np.ndarray, "..."]) -> Shaped[np.ndarray, "... 4"]:
         """Return the colours of values, as bytes (..., 4)."""
         from matplotlib import colormaps
-        from matplotlib.colors import LogNorm, Normalize
 
-        norm = (LogNorm if self.log else Normalize)(self.low, self.high, clip=True)
-        return colormaps[self.colours](norm(values), bytes=True)
+        return colormaps[self.colours](self.norm()(values), bytes=True)
 
     def ticks(self) -> tuple[float, float, float]:
         """Return the values at both ends and in the middle."""
@@ -88,7 +114,7 @@ class Scale:
 def check_matplotlib() -> None:
     """Raise ConfigError where matplotlib is not installed."""
     if importlib.util.find_spec("matplotlib") is None:
-        raise ConfigError('matplotlib, which draws the report, is not installed: pip install "ups-data[plots]"')
+        raise ConfigError('matplotlib, which draws the pictures, is not installed: pip install "ups-data[plots]"')
 
 
 def draw_field(values: Float[np.ndarray, "x y"], scale: Scale) -> str:
@@ -185,7 +211,7 @@ def draw_lines(
             axes.plot(
                 line.x,
                 line.y,
-                color=_VARIABLES[line.colour],
+                color=PLACEHOLDERS[line.colour],
                 linestyle=(0, (4.0, 2.0)) if line.dashed else "-",
                 linewidth=line.width,
                 alpha=line.strength,
@@ -195,11 +221,11 @@ def draw_lines(
             )
         axes.set_yscale("log")
         axes.set_ylim(*_log_limits([line.y for line in lines]))
-        _set_log_ticks(axes, format_y)
+        set_log_ticks(axes, format_y)
         axes.set_xlim(left=0)
         axes.set_xlabel(x_label)
-        axes.set_title(y_label, loc="left", fontsize=_FONT_POINTS, color=_VARIABLES["ink"])
-        return _to_svg(figure, name, alt)
+        axes.set_title(y_label, loc="left", fontsize=FONT_POINTS, color=PLACEHOLDERS["ink"])
+        return to_svg(figure, name, alt)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -227,17 +253,17 @@ def draw_bars(groups: Mapping[str, Sequence[Bar]], *, name: str, alt: str, x_lab
         place, ticks = 0.0, []
         longest = max(sum(length for _, length in bar.parts) for _, bar in rows)
         for group, bars in groups.items():
-            axes.text(0, place, group, va="center", fontweight="bold", color=_VARIABLES["ink"])
+            axes.text(0, place, group, va="center", fontweight="bold", color=PLACEHOLDERS["ink"])
             for bar in bars:
                 place += 1
                 ticks.append(place)
                 start = 0.0
                 for colour, length in bar.parts:
-                    axes.barh(place, length, left=start, height=0.62, color=_VARIABLES[colour], linewidth=0)
+                    axes.barh(place, length, left=start, height=0.62, color=PLACEHOLDERS[colour], linewidth=0)
                     start += length
                 if bar.limit is not None:
-                    axes.vlines(bar.limit, place - 0.45, place + 0.45, color=_VARIABLES["ink"], linewidth=1.6)
-                axes.text(start + 0.025 * longest, place, bar.text, va="center", color=_VARIABLES["ink"])
+                    axes.vlines(bar.limit, place - 0.45, place + 0.45, color=PLACEHOLDERS["ink"], linewidth=1.6)
+                axes.text(start + 0.025 * longest, place, bar.text, va="center", color=PLACEHOLDERS["ink"])
             place += 1.25
         axes.set_yticks(ticks, [bar.name for _, bar in rows])
         axes.set_ylim(place - 0.5, -0.7)
@@ -246,7 +272,7 @@ def draw_bars(groups: Mapping[str, Sequence[Bar]], *, name: str, alt: str, x_lab
         axes.grid(visible=False, axis="y")
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(True)
-        return _to_svg(figure, name, alt)
+        return to_svg(figure, name, alt)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -262,46 +288,45 @@ def draw_dots(dots: Sequence[Dot], *, name: str, alt: str, x_label: str) -> str:
     """Return marks in named rows over a logarithmic axis as SVG, with a line at 1."""
     rows = list(dict.fromkeys(dot.row for dot in dots))
     with _chart((_WIDE_INCHES, 0.9 + 0.38 * len(rows))) as (figure, axes):
-        axes.axvline(1.0, color=_VARIABLES["muted"], linewidth=1.0)
+        axes.axvline(1.0, color=PLACEHOLDERS["muted"], linewidth=1.0)
         for dot in dots:
             axes.plot(
                 [dot.value],
                 [rows.index(dot.row)],
                 marker=dot.mark[1],
                 markersize=7,
-                color=_VARIABLES[dot.mark[0]],
+                color=PLACEHOLDERS[dot.mark[0]],
                 markeredgewidth=0,
             )
         axes.set_xscale("log")
         low, high = _log_limits([np.array([dot.value for dot in dots] + [1.0])])
         axes.set_xlim(low, high)
-        _set_log_ticks(axes, lambda value: f"{value:g}", axis="x")
+        set_log_ticks(axes, lambda value: f"{value:g}", axis="x")
         axes.set_yticks(range(len(rows)), rows)
         axes.set_ylim(len(rows) - 0.5, -0.5)
         axes.grid(visible=True, axis="both")
         axes.tick_params(axis="y", length=0)
-        axes.set_title(x_label, loc="left", fontsize=_FONT_POINTS, color=_VARIABLES["ink"])
-        return _to_svg(figure, name, alt)
+        axes.set_title(x_label, loc="left", fontsize=FONT_POINTS, color=PLACEHOLDERS["ink"])
+        return to_svg(figure, name, alt)
 
 
 @contextmanager
-def _chart(inches: tuple[float, float]) -> Iterator[tuple[Figure, Axes]]:
-    """Give a figure in the report's own style, whatever the user's settings of matplotlib are."""
+def chart_style(palette: Palette) -> Iterator[None]:
+    """Draw in the report's own style, whatever the user's settings of matplotlib are."""
     import matplotlib as mpl
-    from matplotlib.figure import Figure
 
     style = {
         **mpl.rcParamsDefault,
         "svg.fonttype": "none",
         "svg.hashsalt": "report",
-        "font.size": _FONT_POINTS,
+        "font.size": FONT_POINTS,
         "axes.unicode_minus": True,
-        "text.color": _VARIABLES["ink"],
-        "axes.labelcolor": _VARIABLES["ink"],
-        "xtick.color": _VARIABLES["muted"],
-        "ytick.color": _VARIABLES["muted"],
-        "axes.edgecolor": _VARIABLES["muted"],
-        "grid.color": _VARIABLES["rule"],
+        "text.color": palette["ink"],
+        "axes.labelcolor": palette["ink"],
+        "xtick.color": palette["muted"],
+        "ytick.color": palette["muted"],
+        "axes.edgecolor": palette["muted"],
+        "grid.color": palette["rule"],
         "grid.linewidth": 0.8,
         "axes.spines.top": False,
         "axes.spines.right": False,
@@ -309,6 +334,15 @@ def _chart(inches: tuple[float, float]) -> Iterator[tuple[Figure, Axes]]:
     }
     style.pop("backend")
     with mpl.rc_context(style):
+        yield
+
+
+@contextmanager
+def _chart(inches: tuple[float, float]) -> Iterator[tuple[Figure, Axes]]:
+    """Give a figure whose colours `to_svg` replaces."""
+    from matplotlib.figure import Figure
+
+    with chart_style(PLACEHOLDERS):
         figure = Figure(figsize=inches, layout="constrained", facecolor="none")
         axes = figure.add_subplot(facecolor="none")
         axes.set_axisbelow(True)
@@ -325,7 +359,7 @@ def _log_limits(values: Sequence[Float64[np.ndarray, " _"]]) -> tuple[float, flo
     return 10 ** (low - missing), 10 ** (high + missing)
 
 
-def _set_log_ticks(axes: Axes, write: Callable[[float], str], *, axis: str = "y") -> None:
+def set_log_ticks(axes: Axes, write: Callable[[float], str], *, axis: str = "y") -> None:
     """Put ticks at 1, 2, 5 times powers of ten, or at powers of ten alone where that is enough."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
@@ -338,7 +372,7 @@ def _set_log_ticks(axes: Axes, write: Callable[[float], str], *, axis: str = "y"
     chosen.set_minor_formatter(NullFormatter())
 
 
-def _to_svg(figure: Figure, name: str, alt: str) -> str:
+def to_svg(figure: Figure, name: str, alt: str) -> str:
     """Return a figure as SVG for a page: its ids made unique, its colours those of the page, nothing external."""
     buffer = io.StringIO()
     figure.savefig(
@@ -352,6 +386,6 @@ def _to_svg(figure: Figure, name: str, alt: str) -> str:
     body = body.replace("xlink:href=", "href=")
     body = re.sub(r'\bid="([^"]*)"', rf'id="{name}-\1"', body)
     body = re.sub(r'(href="#|url\(#)', rf"\g<1>{name}-", body)
-    for variable, placeholder in _VARIABLES.items():
+    for variable, placeholder in PLACEHOLDERS.items():
         body = body.replace(placeholder, f"var(--{variable})")
     return f'<svg class="chart" role="img" aria-label="{html.escape(alt)}" viewBox="{view_box}">{body}</svg>'

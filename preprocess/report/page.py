@@ -131,7 +131,7 @@ def _time_figure(sparse: Run, dense: Run) -> str:
 
 def _draw_section(report: Report) -> str:
     problem, example = report.problem, report.example
-    field, importance = figures.Scale.of_field(example.values), _importance_scale(example)
+    field, importance = figures.Scale.of_field(example.values), figures.Scale.of_importance(example.importance)
     span = _weight_span(example)
     drawn = "".join(_points_picture(draw, example, span) for draw in example.draws)
     place = f"trajectory {example.trajectory}, frame {example.frame}"
@@ -194,13 +194,6 @@ def _points_picture(draw: DrawnPoints, example: DrawExample, span: tuple[float, 
         f'<div class="picture"><h3>{text(title)}</h3><img src="{source}" alt="{text(alt)}">'
         f"{markup.dot_legend(entries)}</div>"
     )
-
-
-def _importance_scale(example: DrawExample) -> figures.Scale:
-    low, high = float(example.importance.min()), float(example.importance.max())
-    if low <= 0 or low == high:
-        return figures.Scale(colours="magma", low=low, high=high if high > low else low + 1)
-    return figures.Scale(colours="magma", low=low, high=high, log=True)
 
 
 def _weight_span(example: DrawExample) -> tuple[float, float]:
