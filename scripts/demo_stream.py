@@ -12,7 +12,7 @@ from demo_runner import Show
 from preprocess.report import Stream, StreamRow
 from ups_data.collate import SparseBatch
 from ups_data.dataset import QueryDataset
-from ups_data.loader import QueryLoader, build_loader
+from ups_data.loader import LoaderStats, QueryLoader, build_loader
 from ups_data.samplers import DenseSampler, Sampler
 from ups_data.training.config import DataConfig
 
@@ -25,28 +25,24 @@ class _Tally:
 
     dataset: QueryDataset
     loader: QueryLoader
-    samples: int = 0
-    num_bytes: int = 0
-    num_ranges: int = 0
-    shipped_bytes: int = 0
+    rounds: list[LoaderStats] = field(default_factory=list)
     rates: list[float] = field(default_factory=list)
     batch: SparseBatch | None = None
 
+    @property
+    def total(self) -> LoaderStats:
+        """What all rounds took together."""
+        return sum(self.rounds, start=LoaderStats())
+
     def run(self, num_batches: int) -> None:
         """Take some batches, and count and time them."""
-        count = self.dataset.store.read_count
-        bytes_before, ranges_before, samples = count.num_bytes, count.num_ranges, 0
-        started = time.perf_counter()
+        before, started = self.loader.stats(), time.perf_counter()
         for number, batch in enumerate(self.loader, start=1):
-            samples += len(batch)
-            self.shipped_bytes += batch.num_bytes
             self.batch = batch
             if number == num_batches:
                 break
-        self.rates.append(samples / (time.perf_counter() - started))
-        self.samples += samples
-        self.num_bytes += count.num_bytes - bytes_before
-        self.num_ranges += count.num_ranges - ranges_before
+        self.rounds.append(self.loader.stats() - before)
+        self.rates.append(self.rounds[-1].num_samples / (time.perf_counter() - started))
 
 
 def measure_stream(
@@ -67,7 +63,7 @@ def measure_stream(
         tally.run(num_batches)
     done, total = 0, num_rounds * len(tallies)
     for tally in tallies.values():
-        tally.samples = tally.num_bytes = tally.num_ranges = tally.shipped_bytes = 0
+        tally.rounds.clear()
         tally.rates.clear()
     for _ in range(num_rounds):
         for tally in tallies.values():
@@ -86,7 +82,7 @@ def _start(data: DataConfig, sampler: Sampler) -> _Tally:
 
 def _row_of(note: str, tally: _Tally) -> StreamRow:
     assert tally.batch is not None
-    batch, samples = tally.batch, tally.samples
+    batch, total = tally.batch, tally.total
     num_points = batch.query_index.shape[1]
     frames, channels = batch.query_targets.shape[1], batch.query_targets.shape[3]
     each = frames * channels * np.dtype(tally.dataset.store.manifest.dtype).itemsize
@@ -97,11 +93,11 @@ def _row_of(note: str, tally: _Tally) -> StreamRow:
         sampler=tally.dataset.sampler.name,
         note=note,
         num_points=num_points,
-        read_bytes=tally.num_bytes / samples,
-        read_ranges=tally.num_ranges / samples,
+        read_bytes=total.read_bytes / total.num_samples,
+        read_ranges=total.read_ranges / total.num_samples,
         input_bytes=_input_bytes(tally.dataset),
         point_bytes=num_points * (each + ids),
-        shipped_bytes=tally.shipped_bytes / samples,
+        shipped_bytes=total.shipped_bytes / total.num_samples,
         shipped_input_bytes=sum(part.numel() * part.itemsize for part in inputs) / len(batch),
         samples_per_s=float(np.median(tally.rates)),
     )

@@ -31,6 +31,23 @@ class Section:
         return math.prod(self.shape) * self.dtype.itemsize
 
 
+@dataclass(frozen=True, kw_only=True)
+class BatchCost:
+    """What building one batch took, where it was built.
+
+    Attributes:
+        read_bytes: bytes read from the store.
+        read_ranges: contiguous ranges that they came from.
+        read_seconds: time that the store took to bring them.
+        build_seconds: time from the request to the finished batch, reading included.
+    """
+
+    read_bytes: int
+    read_ranges: int
+    read_seconds: float
+    build_seconds: float
+
+
 class SparseBatch:
     """A batch of samples in one buffer of bytes.
 
@@ -39,6 +56,7 @@ class SparseBatch:
 
     Attributes:
         buffer: all bytes that are shipped.
+        cost: what building it took; None unless a loader built it.
         inputs: (B, T_in, C, *space) on grids; (B, T_in, C, N) for points.
         input_axes: D tensors (B, n) of node coordinates on grids, None for points.
         input_coords: (B, N, D) for points, None on grids.
@@ -60,8 +78,15 @@ class SparseBatch:
     target_times: Float[torch.Tensor, "batch time_out"]
     sample_ids: Int[torch.Tensor, " batch"]
 
-    def __init__(self, buffer: torch.Tensor, sections: tuple[Section, ...], normalisers: Normalisers) -> None:
+    def __init__(
+        self,
+        buffer: torch.Tensor,
+        sections: tuple[Section, ...],
+        normalisers: Normalisers,
+        cost: BatchCost | None = None,
+    ) -> None:
         self.buffer = buffer
+        self.cost = cost
         self.sections = sections
         self.normalisers = normalisers
         for section in sections:
@@ -79,7 +104,7 @@ class SparseBatch:
         return f"SparseBatch({shapes}, {self.num_bytes} bytes on {self.buffer.device})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (SparseBatch, (self.buffer, self.sections, self.normalisers))
+        return (SparseBatch, (self.buffer, self.sections, self.normalisers, self.cost))
 
     @property
     def num_bytes(self) -> int:
@@ -117,11 +142,12 @@ class SparseBatch:
 
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> SparseBatch:
         """Return the batch on another device: one copy."""
-        return SparseBatch(self.buffer.to(device, non_blocking=non_blocking), self.sections, self.normalisers)
+        moved = self.buffer.to(device, non_blocking=non_blocking)
+        return SparseBatch(moved, self.sections, self.normalisers, self.cost)
 
     def pin_memory(self) -> Self:
         """Return the batch in page-locked memory."""
-        return type(self)(self.buffer.pin_memory(), self.sections, self.normalisers)
+        return type(self)(self.buffer.pin_memory(), self.sections, self.normalisers, self.cost)
 
     def denormalize(
         self, values: torch.Tensor, *, kind: Literal["target", "input"] = "target", channel_dim: int = -1

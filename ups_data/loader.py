@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
 from jaxtyping import Int64
 
-from ups_data.collate import SparseBatch, collate_samples
+from ups_data.collate import BatchCost, SparseBatch, collate_samples
 from ups_data.dataset import QueryDataset, SparseSample
 from ups_data.errors import DatasetError, StateError, suggest
 from ups_data.random import Permutation
@@ -110,6 +111,59 @@ class BatchOrder:
         return Permutation(self.num_samples, seed=self.seed, epoch=epoch)(positions)
 
 
+@dataclass(frozen=True, kw_only=True)
+class LoaderStats:
+    """What a loader has handed out so far, and what that took; `later - earlier` is what lies between.
+
+    Attributes:
+        num_batches: batches.
+        num_samples: samples, those that only fill a batch not counted.
+        num_points: drawn points of them.
+        effective_points: the sum over samples of (sum w)^2 / sum w^2: how many points of one weight they are worth
+            where the loss is the same everywhere.
+        read_bytes: bytes read from the store.
+        read_ranges: contiguous ranges that they came from.
+        shipped_bytes: bytes of the batches.
+        read_seconds: time that the store took, added up over workers.
+        build_seconds: time that building batches took, reading included, added up over workers.
+        wait_seconds: time that this process waited for batches; with `num_workers=0` it builds them meanwhile.
+    """
+
+    num_batches: int = 0
+    num_samples: int = 0
+    num_points: int = 0
+    effective_points: float = 0.0
+    read_bytes: int = 0
+    read_ranges: int = 0
+    shipped_bytes: int = 0
+    read_seconds: float = 0.0
+    build_seconds: float = 0.0
+    wait_seconds: float = 0.0
+
+    @classmethod
+    def of(cls, batch: SparseBatch, *, wait_seconds: float) -> LoaderStats:
+        """Return the figures of one batch."""
+        assert batch.cost is not None, "loaders note what their batches cost"
+        weights = batch.query_weights.double()
+        squares = weights.square().sum(dim=1)
+        real = squares > 0
+        return cls(
+            num_batches=1,
+            num_samples=int((batch.sample_ids >= 0).sum()),
+            num_points=int(batch.query_mask.sum()),
+            effective_points=float((weights.sum(dim=1)[real].square() / squares[real]).sum()),
+            shipped_bytes=batch.num_bytes,
+            wait_seconds=wait_seconds,
+            **asdict(batch.cost),
+        )
+
+    def __add__(self, other: LoaderStats) -> LoaderStats:
+        return LoaderStats(**{key: value + getattr(other, key) for key, value in asdict(self).items()})
+
+    def __sub__(self, other: LoaderStats) -> LoaderStats:
+        return LoaderStats(**{key: value - getattr(other, key) for key, value in asdict(self).items()})
+
+
 class _Requests:
     """The batch sampler of a DataLoader: the requests of one epoch from a given batch on."""
 
@@ -135,10 +189,19 @@ class _Batches(torch.utils.data.Dataset[SparseBatch]):
         def draw(index: int) -> SparseSample:
             return self.dataset.sample(index, epoch=request.epoch, step=request.step)
 
+        count = self.dataset.store.read_count
+        before, started = replace(count), time.perf_counter()
         chosen = request.indices.tolist()
         # A rank whose whole slice is padding still needs the shapes of a sample.
         like = None if chosen else draw(0)
-        return collate_samples([draw(index) for index in chosen], num_padding=request.num_padding, like=like)
+        batch = collate_samples([draw(index) for index in chosen], num_padding=request.num_padding, like=like)
+        batch.cost = BatchCost(
+            read_bytes=count.num_bytes - before.num_bytes,
+            read_ranges=count.num_ranges - before.num_ranges,
+            read_seconds=count.seconds - before.seconds,
+            build_seconds=time.perf_counter() - started,
+        )
+        return batch
 
 
 class QueryLoader:
@@ -155,6 +218,7 @@ class QueryLoader:
         self.epoch = 0
         self._start = 0
         self._next = 0
+        self._stats = LoaderStats()
         self._requests = _Requests(order)
         self._loader: torch.utils.data.DataLoader[SparseBatch] = torch.utils.data.DataLoader(
             _Batches(dataset),
@@ -178,13 +242,20 @@ class QueryLoader:
         self._next = self._start
         return self._serve()
 
+    def stats(self) -> LoaderStats:
+        """Return what was handed out since the loader was built, and what that took."""
+        return self._stats
+
     def _serve(self) -> Iterator[SparseBatch]:
+        asked = time.perf_counter()
         for batch in self._loader:
+            self._stats += LoaderStats.of(batch, wait_seconds=time.perf_counter() - asked)
             self._next += 1
             if self._next == len(self):
                 # Before the last batch is handed out: a state taken while it is used points to the next epoch.
                 self.epoch, self._start, self._next = self.epoch + 1, 0, 0
             yield batch
+            asked = time.perf_counter()
 
     def state_dict(self) -> dict[str, Any]:
         """Return where the loader stands, as a few numbers and strings that JSON can hold."""

@@ -1,8 +1,10 @@
 """Batches are the same bytes for any number of workers and start method, and after a resume from every position."""
 
+import dataclasses
 import gc
 import json
 import multiprocessing
+import pickle
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
@@ -13,7 +15,7 @@ import torch
 
 import ups_data
 from ups_data.errors import CorruptionError, DatasetError, StateError
-from ups_data.loader import BatchOrder
+from ups_data.loader import BatchOrder, LoaderStats
 
 WINDOW = ups_data.Window(inputs=1, targets=1)
 
@@ -201,3 +203,65 @@ def test_no_worker_is_left_behind(grid_store: ups_data.Store) -> None:
     for worker in workers:
         worker.join(timeout=10)
     assert not workers & set(multiprocessing.active_children())
+
+
+# -- what was handed out -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_stats_count_what_was_handed_out(num_workers: int, grid_store: ups_data.Store) -> None:
+    dataset = make_dataset(grid_store, sampler=ups_data.ImportanceSampler(0.25))
+    loader = ups_data.build_loader(dataset, batch_size=3, num_workers=num_workers)
+    assert loader.stats() == LoaderStats()
+    batches = list(loader)
+    stats = loader.stats()
+    assert (stats.num_batches, stats.num_samples) == (len(batches), 16)
+    assert stats.num_points == sum(int(batch.query_mask.sum()) for batch in batches)
+    assert stats.shipped_bytes == sum(batch.num_bytes for batch in batches)
+    assert stats.effective_points == pytest.approx(
+        sum(float((w.sum() ** 2 / w.square().sum()).item()) for batch in batches for w in batch.query_weights)
+    )
+    assert stats.effective_points < stats.num_points
+    assert 0 < stats.read_seconds < stats.build_seconds
+    assert stats.wait_seconds > 0
+    if num_workers == 0:
+        assert stats.wait_seconds >= stats.build_seconds
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_stats_count_the_bytes_that_the_store_read(num_workers: int, grid_store: ups_data.Store) -> None:
+    dataset = make_dataset(grid_store)
+    loader = ups_data.build_loader(dataset, batch_size=4, num_workers=num_workers)
+    for _ in range(2):  # shard indices are read once in every process
+        before = loader.stats()
+        batches = list(loader)
+        read = loader.stats() - before
+    direct = ups_data.open_store(grid_store.location)
+    alone = make_dataset(direct)
+    for sample in range(len(alone)):
+        alone.sample(sample)
+    count = dataclasses.replace(direct.read_count)
+    for number, batch in enumerate(batches):
+        for sample in batch.sample_ids.tolist():
+            alone.sample(sample, epoch=1, step=len(batches) + number)
+    if num_workers == 0:
+        assert read.read_bytes == direct.read_count.num_bytes - count.num_bytes
+        assert read.read_ranges == direct.read_count.num_ranges - count.num_ranges
+    else:
+        # A worker may meet a shard for the first time in its second epoch, and then reads its index too.
+        assert 0 <= read.read_bytes - (direct.read_count.num_bytes - count.num_bytes) < 2**16
+    assert all(batch.cost is not None for batch in batches)
+
+
+def test_padding_samples_do_not_count(grid_store: ups_data.Store) -> None:
+    loader = ups_data.build_loader(make_dataset(grid_store), batch_size=5, rank=4, world_size=5)
+    served = sum(int((batch.sample_ids >= 0).sum()) for batch in loader)
+    assert loader.stats().num_samples == served
+    assert served < loader.stats().num_batches
+
+
+def test_the_cost_of_a_batch_stays_with_it(grid_store: ups_data.Store) -> None:
+    batch = next(iter(ups_data.build_loader(make_dataset(grid_store), batch_size=2)))
+    assert batch.cost is not None
+    assert batch.to("cpu").cost == batch.cost
+    assert pickle.loads(pickle.dumps(batch)).cost == batch.cost

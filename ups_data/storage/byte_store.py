@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import time
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -17,10 +18,17 @@ _MAX_OPEN_FILES = 64
 
 @dataclass(kw_only=True)
 class ReadCount:
-    """What was asked of the file system or network so far."""
+    """What was asked of the file system or network so far.
+
+    Attributes:
+        num_bytes: bytes that came.
+        num_ranges: requests that were made for them.
+        seconds: time until they came.
+    """
 
     num_bytes: int = 0
     num_ranges: int = 0
+    seconds: float = 0.0
 
 
 class ByteStore(ABC):
@@ -93,7 +101,7 @@ class LocalByteStore(ByteStore):
         self.close()
 
     def _read_range(self, key: str, descriptor: int, offset: int, length: int) -> bytes:
-        parts, missing = [], length
+        parts, missing, asked = [], length, time.perf_counter()
         while missing:
             try:
                 part = os.pread(descriptor, missing, offset + length - missing)
@@ -108,6 +116,7 @@ class LocalByteStore(ByteStore):
             self.count.num_bytes += len(part)
             missing -= len(part)
             parts.append(part)
+        self.count.seconds += time.perf_counter() - asked
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def _descriptor(self, key: str) -> int:
