@@ -10,12 +10,14 @@ from ups_data.importance.base import Geometry, ImportanceMetric, Subject
 from ups_data.importance.curvature import CurvatureMetric
 from ups_data.importance.gradient import GradientMetric
 from ups_data.importance.temporal_change import TemporalChangeMetric
+from ups_data.importance.variance import VarianceMetric
 from ups_data.schema import ImportanceSpec
 
 METRICS: dict[str, type[ImportanceMetric]] = {
     "gradient": GradientMetric,
     "curvature": CurvatureMetric,
     "temporal_change": TemporalChangeMetric,
+    "variance": VarianceMetric,
 }
 
 DEFAULT_METRICS = ("gradient", "temporal_change")
