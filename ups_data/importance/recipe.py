@@ -10,6 +10,7 @@ from ups_data.importance.base import Geometry, ImportanceMetric, Subject
 from ups_data.importance.curvature import CurvatureMetric
 from ups_data.importance.gradient import GradientMetric
 from ups_data.importance.temporal_change import TemporalChangeMetric
+from ups_data.importance.value import ValueMetric
 from ups_data.importance.variance import VarianceMetric
 from ups_data.schema import ImportanceSpec
 
@@ -18,6 +19,7 @@ METRICS: dict[str, type[ImportanceMetric]] = {
     "curvature": CurvatureMetric,
     "temporal_change": TemporalChangeMetric,
     "variance": VarianceMetric,
+    "value": ValueMetric,
 }
 
 DEFAULT_METRICS = ("gradient", "temporal_change")
