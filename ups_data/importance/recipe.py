@@ -12,6 +12,7 @@ from ups_data.importance.gradient import GradientMetric
 from ups_data.importance.temporal_change import TemporalChangeMetric
 from ups_data.importance.value import ValueMetric
 from ups_data.importance.variance import VarianceMetric
+from ups_data.importance.vorticity import VorticityMetric
 from ups_data.schema import ImportanceSpec
 
 METRICS: dict[str, type[ImportanceMetric]] = {
@@ -19,6 +20,7 @@ METRICS: dict[str, type[ImportanceMetric]] = {
     "curvature": CurvatureMetric,
     "temporal_change": TemporalChangeMetric,
     "variance": VarianceMetric,
+    "vorticity": VorticityMetric,
     "value": ValueMetric,
 }
 

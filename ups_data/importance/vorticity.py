@@ -1,0 +1,68 @@
+"""Importance by the size of the vorticity."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import combinations
+from typing import ClassVar
+
+import numpy as np
+from jaxtyping import Float, Float64
+
+from ups_data.importance.base import Geometry, GridGeometry, RootMeanSquareMetric, Subject
+from ups_data.importance.differences import axis_derivative
+
+
+class VorticityMetric(RootMeanSquareMetric):
+    """Root mean square over frames of |curl u|, one map for each field with as many components as there are axes.
+
+    |curl u|^2 = sum over axes i < j of (du_j/dx_i - du_i/dx_j)^2. Components that bear the names of the axes belong to
+    them in whatever order they stand; others belong to the axes in the order in which both stand.
+    """
+
+    geometry: GridGeometry
+    needs_grid: ClassVar[bool] = True
+
+    def __init__(self, geometry: Geometry, subject: Subject) -> None:
+        super().__init__(geometry, subject)
+        self._vectors = tuple(_vector_channels(subject))
+
+    @classmethod
+    def objection(cls, subject: Subject) -> str | None:
+        """Refuse scattered points, a single axis, and data without a vector field."""
+        if (refusal := super().objection(subject)) is not None:
+            return refusal
+        dims = len(subject.axes)
+        if dims == 1:
+            return "is defined on grids of two or three axes, and there is one axis"
+        if not any(_vector_channels(subject)):
+            sizes = ", ".join(f"{field.name} has {len(field.components)}" for field in subject.fields)
+            return f"needs a field of {dims} components, one for each axis, and there is none: {sizes}"
+        return None
+
+    def update(self, frame: Float[np.ndarray, "channel *space"]) -> None:
+        """Add the squared vorticity of one frame."""
+        self.add_squares(np.stack([self._squared_curl(frame, channels) for channels in self._vectors]))
+
+    def _squared_curl(
+        self, frame: Float[np.ndarray, "channel *space"], channels: tuple[int, ...]
+    ) -> Float64[np.ndarray, "*space"]:
+        squares = np.zeros(frame.shape[1:])
+        for first, second in combinations(range(len(channels)), 2):
+            pair = frame[[channels[first], channels[second]]].astype(np.float64)
+            along = axis_derivative(pair[1:], self.geometry, first)
+            across = axis_derivative(pair[:1], self.geometry, second)
+            squares += np.square(along - across)[0]
+        return squares
+
+
+def _vector_channels(subject: Subject) -> Iterator[tuple[int, ...]]:
+    """Yield the channels of each vector field, in the order of the axes that they belong to."""
+    start = 0
+    for field in subject.fields:
+        names = field.components
+        if len(names) == len(subject.axes):
+            named = sorted(names) == sorted(subject.axes)
+            places = [names.index(axis) for axis in subject.axes] if named else range(len(names))
+            yield tuple(start + place for place in places)
+        start += len(names)
