@@ -48,7 +48,9 @@ def get_dataset(group: h5py.Group, name: str, *, path: Path) -> h5py.Dataset:
         found = group[name]
     except KeyError as error:
         here = [_full_name(group, key) for key in group]
-        raise SourceError(f"{path} has no data set {_full_name(group, name)!r}. {suggest(name, here)}") from error
+        raise SourceError(
+            f"{path} has no data set {_full_name(group, name)!r}. {suggest(_full_name(group, name), here)}"
+        ) from error
     where = f"{path.name}: {_full_name(group, name)}"
     if not isinstance(found, h5py.Dataset):
         raise SourceError(f"{where} is a group where a data set must stand")

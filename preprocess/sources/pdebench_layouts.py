@@ -6,22 +6,23 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
+import pydantic
 from jaxtyping import Float64
 
 from preprocess.sources.axes import as_float, first_times, read_increasing
 from preprocess.sources.base import TrajectoryInfo
 from preprocess.sources.hdf5_files import get_dataset, read_part, read_text
+from preprocess.sources.hdf5_source import AXES, Layout, Part, Place
 from ups_data.errors import ConfigError, SourceError
-from ups_data.schema import FieldSpec, Record
+from ups_data.schema import FieldSpec, Finite, Record
 from ups_data.yaml_records import parse_yaml
 
 if TYPE_CHECKING:
     import h5py
 
-AXES = ("x", "y", "z")
 _PERIODIC_1D = ("advection", "burgers", "reaction_diffusion")
 _PROBLEM_BY_NAME = (("1D_Advection", "advection"), ("1D_Burgers", "burgers"), ("ReacDiff", "reaction_diffusion"))
 _PROBLEM_BY_ATTRIBUTES = {
@@ -30,6 +31,7 @@ _PROBLEM_BY_ATTRIBUTES = {
     frozenset({"nu", "rho"}): "reaction_diffusion",
 }
 _FLOW: tuple[str, ...] = ("density", "pressure", "Vx")
+_INCOMPRESSIBLE = ("velocity", "particles", "force", "t")
 _UNTOLD_PERIODIC = (
     "the file does not tell whether its domain is periodic; it was taken as not periodic (option periodic says "
     "otherwise)"
@@ -37,7 +39,11 @@ _UNTOLD_PERIODIC = (
 _PARAMETERS = frozenset({"beta", "nu", "rho", "eta", "zeta", "m"})
 _NO_PHYSICS = frozenset(
     {"seed", "n", "t", "tdim", "T", "T_end", "n_time_steps", "x_left", "x_right", "xdim", "y_bottom", "y_top", "ydim"}
+    | {"n_steps", "DT", "dt", "frame_int", "n_batch", "save_every"}
 )
+
+
+PositiveFloat = Annotated[Finite, pydantic.Field(gt=0)]
 
 
 class PDEBenchOptions(Record):
@@ -46,55 +52,15 @@ class PDEBenchOptions(Record):
     Attributes:
         axes: order of the space dimensions of grouped 2-D data, where nothing in the file tells.
         periodic: whether all axes are periodic, where neither equation nor file name tells.
+        domain_size: lengths of an incompressible flow's domain along x and y, where its `config` does not tell.
         split: `official` puts the first tenth of every file's trajectories in `test`, as PDEBench's own loader does,
             and the rest in `train`.
     """
 
     axes: Literal["xy", "yx"] | None = None
     periodic: bool | None = None
+    domain_size: tuple[PositiveFloat, PositiveFloat] | None = None
     split: Literal["official"] | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Part:
-    """One data set, relative to its trajectory's group, and the dimensions left of it in one trajectory."""
-
-    dataset: str
-    dims: tuple[str, ...]
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Place:
-    """Where a trajectory lies, and what is its own."""
-
-    path: Path
-    group: str
-    prefix: tuple[int, ...]
-    info: TrajectoryInfo
-    nodes: tuple[Float64[np.ndarray, " _"], ...]
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Layout:
-    """What one file holds.
-
-    Attributes:
-        problem: for the name of the data set.
-        fields: as the schema has them.
-        parts: the data sets that make up the channels, in order.
-        dtypes: types of these data sets.
-        periodic: None where nothing tells.
-        places: its trajectories.
-        notes: for people.
-    """
-
-    problem: str
-    fields: tuple[FieldSpec, ...]
-    parts: tuple[Part, ...]
-    dtypes: tuple[np.dtype[Any], ...]
-    periodic: bool | None
-    places: tuple[Place, ...]
-    notes: tuple[str, ...]
 
 
 Describe = Callable[["h5py.File", Path, PDEBenchOptions], Layout]
@@ -106,6 +72,8 @@ def find_layout(file: h5py.File) -> Describe | None:
         return _describe_darcy if "nu" in file else _describe_scalar
     if all(name in file for name in _FLOW):
         return _describe_flow
+    if all(name in file for name in _INCOMPRESSIBLE):
+        return _describe_incompressible
     if _find_groups(file):
         return _describe_groups
     return None
@@ -192,6 +160,85 @@ def _describe_flow(file: h5py.File, path: Path, options: PDEBenchOptions) -> Lay
         places=tuple(_places_of_rows(path, "density", len(density), (), nodes, times, parameters, options)),
         notes=(*attributes, *notes, *more),
     )
+
+
+def _describe_incompressible(file: h5py.File, path: Path, options: PDEBenchOptions) -> Layout:
+    """Incompressible flow with particles and a force that stays: every trajectory has times of its own."""
+    arrays = {name: get_dataset(file, name, path=path) for name in _INCOMPRESSIBLE}
+    velocity = arrays["velocity"].shape
+    if len(velocity) != 5 or velocity[-1] != 2:
+        raise SourceError(f"{path.name}: velocity has shape {velocity}; (B, T, X, Y, 2) is wanted")
+    rows, frames, *space, _ = velocity
+    wanted = {"particles": (rows, frames, *space, 1), "force": (rows, *space, 2), "t": (rows, frames)}
+    for name, shape in wanted.items():
+        if arrays[name].shape != shape:
+            raise SourceError(f"{path.name}: {name} has shape {arrays[name].shape}; {shape} belongs to velocity")
+    settings = _parse_config(file, path)
+    size, told = _settle_domain(settings, options, path)
+    nodes = tuple((np.arange(count) + 0.5) * (length / count) for count, length in zip(space, size, strict=True))
+    numbers = _numbers_of(settings)
+    parameters = {name: value for name, value in numbers.items() if name not in _NO_PHYSICS}
+    places = _places_with_times(path, "velocity", arrays["t"], nodes, parameters)
+    periodic, notes = _settle_periodic(False, options, path, "incompressible_flow")
+    return Layout(
+        problem="incompressible_flow",
+        fields=(
+            FieldSpec(name="velocity", components=("x", "y")),
+            FieldSpec(name="particles"),
+            FieldSpec(name="force", components=("x", "y")),
+        ),
+        parts=(
+            Part(dataset="velocity", dims=("time", "x", "y", "component")),
+            Part(dataset="particles", dims=("time", "x", "y", "component")),
+            Part(dataset="force", dims=("x", "y", "component")),
+        ),
+        dtypes=tuple(arrays[name].dtype for name in ("velocity", "particles", "force")),
+        periodic=periodic,
+        places=tuple(_with_split(place, row, rows, options) for row, place in enumerate(places)),
+        notes=("force is the same in all frames", *told, *_left_out(numbers), *notes),
+    )
+
+
+def _places_with_times(
+    path: Path,
+    dataset: str,
+    clock: h5py.Dataset,
+    nodes: tuple[Float64[np.ndarray, " _"], ...],
+    parameters: Mapping[str, float],
+) -> Iterator[Place]:
+    """Describe trajectories that are the rows of one data set, with times of their own in (B, T)."""
+    name = str(clock.name).lstrip("/")
+    for row, times in enumerate(read_part(clock, (), where=f"{path.name}: {name}")):
+        info = TrajectoryInfo(
+            item=f"{path.name}: {dataset}[{row}]",
+            shape=tuple(values.size for values in nodes),
+            times=read_increasing(times, where=f"{path.name}: {name}[{row}]"),
+            parameters=parameters,
+        )
+        yield Place(path=path, group="", prefix=(row,), info=info, nodes=nodes)
+
+
+def _settle_domain(
+    settings: Mapping[str, Any], options: PDEBenchOptions, path: Path
+) -> tuple[tuple[float, float], tuple[str, ...]]:
+    """Return the lengths of the domain by the configuration, or as told."""
+    stated = settings.get("domain_size")
+    if stated is None and options.domain_size is None:
+        raise SourceError(
+            f"{path.name}: attribute config tells no domain_size, so where the nodes lie is unknown; state it: "
+            f"--option domain_size=[1,1]"
+        )
+    if stated is None:
+        return options.domain_size or (1.0, 1.0), ("domain_size as told by option; nodes are centres of equal cells",)
+    where = f"{path.name}: domain_size of attribute config"
+    if not isinstance(stated, list) or len(stated) != 2:
+        raise SourceError(f"{where} is {stated!r:.100}; two lengths are wanted")
+    lengths = (as_float(stated[0], where=where), as_float(stated[1], where=where))
+    if min(lengths) <= 0:
+        raise SourceError(f"{where} is {stated!r:.100}; two lengths over 0 are wanted")
+    if options.domain_size is not None and options.domain_size != lengths:
+        raise ConfigError(f"option domain_size={options.domain_size} contradicts {where}: {lengths}")
+    return lengths, ("nodes are centres of equal cells of the domain_size in config",)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -418,19 +465,26 @@ def _read_attributes(file: h5py.File, path: Path) -> tuple[dict[str, float], tup
 
 def _read_config(group: h5py.Group, path: Path) -> dict[str, float]:
     """Return the numbers below `sim` in the YAML text of a group's configuration, {} where it has none."""
-    if "config" not in group.attrs:
+    return _numbers_of(_parse_config(group, path))
+
+
+def _parse_config(item: h5py.Group, path: Path) -> dict[str, Any]:
+    """Return what stands below `sim` in the YAML text of an attribute `config`, or in all of it without `sim`."""
+    if "config" not in item.attrs:
         return {}
-    where = f"{path.name}: attribute config of {str(group.name).lstrip('/')}"
+    where = f"{path.name}: attribute config of {str(item.name).lstrip('/') or 'the file'}"
     try:
-        content = parse_yaml(read_text(group.attrs["config"], where=where), where=where)
+        content = parse_yaml(read_text(item.attrs["config"], where=where), where=where)
     except ConfigError as error:
         raise SourceError(str(error)) from error
     inner = content.get("sim", content) if isinstance(content, dict) else {}
-    if not isinstance(inner, dict):
-        return {}
+    return inner if isinstance(inner, dict) else {}
+
+
+def _numbers_of(content: Mapping[str, Any]) -> dict[str, float]:
     return {
         name: float(value)
-        for name, value in inner.items()
+        for name, value in content.items()
         if isinstance(value, (int, float)) and not isinstance(value, bool)
     }
 

@@ -91,3 +91,63 @@ def well_specimen(name: str = "made.hdf5", *, seed: int = 0, count: int = 3, fra
         "t2_fields/stress": flags(True, True, dim_varying=both, symmetric=False, antisymmetric=False),
     }
     return HDF5Specimen(format="the_well", name=name, datasets=datasets, attributes=attributes)
+
+
+# -- PDEArena --------------------------------------------------------------------------------------------------------
+
+
+def smoke_specimen(
+    name: str = "NavierStokes2D_train_1_0.5_3.h5", *, split: str = "train", count: int = 3
+) -> HDF5Specimen:
+    """Buoyant smoke on a 6 x 5 grid: four frames a trajectory, as PDEArena's generator writes them."""
+    datasets = {
+        "u": random(count, 4, 6, 5),
+        "vx": random(count, 4, 6, 5, seed=1),
+        "vy": random(count, 4, 6, 5, seed=2),
+        "t": np.tile(np.linspace(18.0, 102.0, 4, dtype="f4"), (count, 1)),
+        "dt": np.full(count, 28.0, dtype="f4"),
+        "x": np.tile(np.linspace(0.0, 32.0, 6, dtype="f4"), (count, 1)),
+        "dx": np.full(count, 6.4, dtype="f4"),
+        "y": np.tile(np.linspace(0.0, 32.0, 5, dtype="f4"), (count, 1)),
+        "dy": np.full(count, 8.0, dtype="f4"),
+        "buo_y": np.linspace(0.2, 0.5, count),
+    }
+    return HDF5Specimen(format="pdearena", name=name, datasets={f"{split}/{key}": v for key, v in datasets.items()})
+
+
+def kuramoto_specimen(name: str = "KS_train.h5", *, split: str = "train", frames: int = 4) -> HDF5Specimen:
+    """Kuramoto-Sivashinsky on eight nodes: three trajectories."""
+    datasets = {
+        f"{split}/pde_{frames}-8": random(3, frames, 8),
+        f"{split}/dt": np.full(3, 0.2),
+        f"{split}/dx": np.full(3, 0.25),
+        f"{split}/v": np.array([0.1, 0.2, 0.3]),
+    }
+    return HDF5Specimen(format="pdearena", name=name, datasets=datasets)
+
+
+def maxwell_specimen(name: str = "Maxwell3D_valid.h5", *, split: str = "valid") -> HDF5Specimen:
+    """Maxwell's equations on a 4 x 3 x 5 grid: two trajectories of three frames."""
+    datasets = {
+        f"{split}/d_field": random(2, 3, 4, 3, 5, 3),
+        f"{split}/h_field": random(2, 3, 4, 3, 5, 3, seed=1),
+    }
+    options = {"time_step": 50.0, "spacing": 5e-7}
+    return HDF5Specimen(format="pdearena", name=name, datasets=datasets, options=options)
+
+
+# -- PDEBench --------------------------------------------------------------------------------------------------------
+
+_NS_CONFIG = "sim: {NU: 0.01, DT: 5e-5, domain_size: [2, 1], seed: 3, sim_name: ns_sim_2d}\n"
+
+
+def incompressible_specimen(name: str = "ns_incom_inhom_2d_512-0.h5") -> HDF5Specimen:
+    """Incompressible flow on a 6 x 5 grid: two trajectories of four frames."""
+    datasets = {
+        "velocity": random(2, 4, 6, 5, 2),
+        "particles": random(2, 4, 6, 5, 1, seed=1),
+        "force": random(2, 6, 5, 2, seed=2),
+        "t": np.array([[0.0, 0.1, 0.2, 0.3], [0.0, 0.2, 0.3, 0.7]], dtype="f4"),
+    }
+    attributes = {"/": {"config": _NS_CONFIG, "latestIndex": 3}}
+    return HDF5Specimen(format="pdebench", name=name, datasets=datasets, attributes=attributes)

@@ -3,12 +3,13 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import torch
 
 from preprocess.sources import SOURCES, open_source
-from tests.preprocess.sources.specimens import well_specimen
+from tests.preprocess.sources.specimens import smoke_specimen, well_specimen
 from ups_data.errors import SourceError, UnknownFormatError
 
 WriteArrays = Callable[..., Path]
@@ -32,6 +33,7 @@ def test_formats_go_by_content_and_not_by_name(
         "arrays": write_arrays().rename(tmp_path / "one.h5"),
         "pdebench": burgers_file(write_hdf5, "two.pt"),
         "neuraloperator": darcy_file(tmp_path / "three.yaml"),
+        "pdearena": smoke_specimen("five.hdf").write(tmp_path),
         "the_well": well_specimen("four.npy").write(tmp_path),
     }
     assert files.keys() == SOURCES.keys()
@@ -57,6 +59,30 @@ def test_an_unknown_file_is_told_what_is_known(tmp_path: Path, name: str, hint: 
         open_source([tmp_path / name])
     assert f"{name} is in no format that is known here.{hint} Supported are arrays: NumPy" in str(raised.value)
     assert "pdebench: PDEBench .hdf5/.h5 files" in str(raised.value)
+
+
+def test_an_unknown_hdf5_file_is_told_the_nearest_format(write_hdf5: WriteHDF5) -> None:
+    for datasets, attributes, nearest in [
+        ({"tensors": np.ones(3), "x_coordinate": np.ones(3)}, {}, "pdebench"),
+        ({"dimension/x": np.ones(3), "t0_field/u": np.ones(3)}, {"grid_type": "cartesian"}, "the_well"),
+        ({"training/u": np.ones(3), "train/vz": np.ones(3)}, {}, "pdearena"),
+    ]:
+        path = write_hdf5("unknown.h5", datasets, attributes)
+        with pytest.raises(UnknownFormatError, match=f"It holds .*Nearest is '{nearest}': --format {nearest} tells"):
+            open_source([path])
+    path = write_hdf5("unknown.h5", {"q": np.ones(3)})
+    with pytest.raises(UnknownFormatError, match=r"known here. It holds q. Supported are arrays"):
+        open_source([path])
+
+
+def test_a_file_of_two_formats_lists_both(write_hdf5: WriteHDF5) -> None:
+    path = burgers_file(write_hdf5, "both.h5")
+    with h5py.File(path, "r+") as file:
+        for name in ("u", "vx", "vy"):
+            file[f"train/{name}"] = np.ones((1, 2, 3, 4))
+    with pytest.raises(UnknownFormatError, match="may be pdearena or pdebench; say which with --format"):
+        open_source([path])
+    assert open_source([path], "pdebench").format == "pdebench"
 
 
 def test_paths_are_checked_first(tmp_path: Path, write_arrays: WriteArrays) -> None:

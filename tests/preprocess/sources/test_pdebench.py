@@ -14,16 +14,13 @@ from preprocess.convert import convert
 from preprocess.settings import ConvertSettings
 from preprocess.sources import open_source
 from preprocess.sources.pdebench import PDEBenchSource
+from tests.preprocess.sources.specimens import incompressible_specimen, random
 from ups_data.errors import ConfigError, SourceError, UnknownFormatError
 
 WriteHDF5 = Callable[..., Path]
 
 DIFF_REACT_CONFIG = "sim: {Du: 1e-3, Dv: 5e-3, k: 5e-3, seed: 7, xdim: 6, ydim: 5}\nname: diff-react\n"
 DAM_CONFIG = "sim: {dam_radius: 0.5, inflow: 2.0, xdim: 6, ydim: 5, T_end: 1.0}\n"
-
-
-def random(*shape: int, dtype: str = "float32", seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).normal(size=shape).astype(dtype)
 
 
 def centres(count: int, lower: float = 0.0, upper: float = 1.0) -> np.ndarray:
@@ -187,6 +184,57 @@ def test_flow_with_a_component_of_another_shape_is_refused(write_hdf5: WriteHDF5
         file["Vy"] = random(2, 3, 6, 4)
     with pytest.raises(SourceError, match=r"Vy has shape \(2, 3, 6, 4\), density has \(2, 3, 6, 5\)"):
         open_source([path])
+
+
+# -- incompressible flow ---------------------------------------------------------------------------------------------
+
+
+def test_incompressible_flow_comes_out_as_it_is(tmp_path: Path) -> None:
+    specimen = incompressible_specimen()
+    source = open_source([specimen.write(tmp_path)])
+    assert (source.name, len(source.trajectories)) == ("incompressible_flow", 2)
+    names = [name for field in source.fields for name in field.channel_names]
+    assert names == ["velocity.x", "velocity.y", "particles", "force.x", "force.y"]
+    velocity, particles, force, times = specimen.datasets.values()
+    for row in range(2):
+        still = np.broadcast_to(np.moveaxis(force[row], -1, 0), (4, 2, 6, 5))
+        moving = [np.moveaxis(values[row], -1, 1) for values in (velocity, particles)]
+        np.testing.assert_array_equal(source.read_frames(row, 0, 4), np.concatenate([*moving, still], axis=1))
+        np.testing.assert_array_equal(source.read_frames(row, 2, 3), np.concatenate([*moving, still], axis=1)[2:3])
+        np.testing.assert_array_equal(source.trajectories[row].times, times[row])
+    assert source.trajectories[1].parameters == {"NU": 0.01}
+    assert [axis.periodic for axis in source.axes] == [False, False]
+    x, y = source.read_coordinates(0)
+    np.testing.assert_allclose(x, (np.arange(6) + 0.5) / 3, rtol=1e-15)
+    np.testing.assert_allclose(y, (np.arange(5) + 0.5) / 5, rtol=1e-15)
+
+
+def test_an_incompressible_flow_of_unknown_domain_is_asked_for_it(tmp_path: Path) -> None:
+    specimen = incompressible_specimen()
+    del specimen.attributes["/"]["config"]
+    path = specimen.write(tmp_path)
+    with pytest.raises(SourceError, match=r"tells no domain_size, .*; state it: --option domain_size=\[1,1\]"):
+        open_source([path])
+    x, _ = open_source([path], options={"domain_size": [3, 1]}).read_coordinates(0)
+    np.testing.assert_allclose(x, (np.arange(6) + 0.5) / 2, rtol=1e-15)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "message"),
+    [
+        ("velocity", (2, 4, 6, 5, 3), r"velocity has shape \(2, 4, 6, 5, 3\); \(B, T, X, Y, 2\) is wanted"),
+        ("particles", (2, 4, 6, 5), r"particles has shape \(2, 4, 6, 5\); \(2, 4, 6, 5, 1\) belongs to velocity"),
+        ("force", (2, 4, 6, 5, 2), r"force has shape .*; \(2, 6, 5, 2\) belongs to velocity"),
+        ("t", (4,), r"t has shape \(4,\); \(2, 4\) belongs to velocity"),
+    ],
+)
+def test_incompressible_flow_of_other_shapes_is_refused(
+    tmp_path: Path, name: str, shape: tuple[int, ...], message: str
+) -> None:
+    specimen = incompressible_specimen()
+    specimen.datasets[name] = random(*shape)
+    with pytest.raises(SourceError, match=message):
+        open_source([specimen.write(tmp_path)])
 
 
 # -- one group a trajectory ------------------------------------------------------------------------------------------
