@@ -17,18 +17,21 @@ from preprocess.sources.neuraloperator import NeuralOperatorSource
 from preprocess.sources.pdearena import PDEArenaSource
 from preprocess.sources.pdebench import PDEBenchSource
 from preprocess.sources.the_well import WellSource
+from preprocess.sources.xarray_files import XarraySource
 from ups_data.errors import SourceError, UnknownFormatError, suggest
 
 __all__ = ["SOURCES", "Source", "TrajectoryInfo", "open_source"]
 
 SOURCES: Mapping[str, type[Source]] = {
-    source.format: source for source in (ArraysSource, NeuralOperatorSource, PDEArenaSource, PDEBenchSource, WellSource)
+    source.format: source
+    for source in (ArraysSource, NeuralOperatorSource, PDEArenaSource, PDEBenchSource, WellSource, XarraySource)
 }
 """Every format by name."""
 
 _NEAREST_BY_SUFFIX = {
     ".pt": "neuraloperator",
     ".pth": "neuraloperator",
+    ".nc": "netcdf",
     ".npy": "arrays",
     ".npz": "arrays",
     ".yaml": "arrays",
