@@ -40,7 +40,7 @@ from ups_data.errors import (
     UnknownFormatError,
     UpsDataError,
 )
-from ups_data.importance import check_metrics
+from ups_data.importance import METRICS, check_metrics
 from ups_data.schema import CodecName, Manifest
 from ups_data.storage import open_store
 from ups_data.yaml_records import parse_record, parse_yaml
@@ -62,6 +62,9 @@ app = typer.Typer(
 _Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
 _Debug = Annotated[bool, typer.Option("--debug", help="Show where an error came from.")]
 _Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what lies at the destination.")]
+_IMPORTANCE_HELP = (
+    f"Metrics and weights: gradient=1,temporal_change=1. One of {', '.join(METRICS)}, or your own: module:function."
+)
 _StorePath = Annotated[Path, typer.Argument(metavar="STORE", help="A finished store.")]
 
 
@@ -109,9 +112,7 @@ def convert_verb(  # noqa: PLR0913  one argument an option
     ] = None,
     config: Annotated[Path | None, typer.Option("--config", help="YAML file of settings.")] = None,
     name: Annotated[str | None, typer.Option("--name", help="Name of the store; the destination's otherwise.")] = None,
-    importance: Annotated[
-        str | None, typer.Option("--importance", help="Metrics and weights: gradient=1,temporal_change=1.")
-    ] = None,
+    importance: Annotated[str | None, typer.Option("--importance", help=_IMPORTANCE_HELP)] = None,
     strata: Annotated[int | None, typer.Option("--strata", help="Bands of importance.")] = None,
     page_points: Annotated[int | None, typer.Option("--page-points", help="Points of a page.")] = None,
     codec: Annotated[CodecName | None, typer.Option("--codec", help="Compressor.")] = None,

@@ -142,6 +142,22 @@ def test_what_is_typed_stands_above_the_file(waves: Path, tmp_path: Path) -> Non
     assert (manifest.importance.metrics, manifest.importance.exponent) == ({"temporal_change": 1.0}, 1.5)
 
 
+def test_a_metric_of_ones_own(waves: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "loud_metrics.py").write_text(
+        "import numpy as np\nfrom ups_data.importance import RootMeanSquareMetric\n\n\n"
+        "class Loudness(RootMeanSquareMetric):\n    def update(self, frame):\n"
+        "        self.add_squares(np.square(frame, dtype=np.float64))\n"
+    )
+    with monkeypatch.context() as patched:
+        patched.syspath_prepend(tmp_path)
+        assert run("convert", waves, tmp_path / "s", "--importance", "loud_metrics:Loudness=2").exit_code == 0
+    # Reading needs the name alone.
+    monkeypatch.delitem(sys.modules, "loud_metrics")
+    assert ups_data.open_store(tmp_path / "s").manifest.importance.metrics == {"loud_metrics:Loudness": 2.0}
+    assert "loud_metrics:Loudness x 2" in run("inspect", tmp_path / "s").stdout
+    assert "loud_metrics" not in sys.modules
+
+
 def test_options_of_a_format_are_read_as_yaml(tmp_path: Path) -> None:
     path = tmp_path / "mine.h5"
     with h5py.File(path, "w") as file:
@@ -246,6 +262,8 @@ def test_a_finished_store_is_replaced_only_when_asked(store: Path, waves: Path) 
     [
         (["--format", "array"], "there is no format 'array'. Did you mean 'arrays'?"),
         (["--importance", "gradent=1"], "no importance metric 'gradent'. Did you mean 'gradient'?"),
+        (["--importance", "nowhere:Metric=1"], "metric 'nowhere:Metric': module 'nowhere' cannot be imported"),
+        (["--importance", "json:dumps=1"], "metric 'json:dumps' is of type function and no metric"),
         (["--importance", "gradient"], "--importance must be NAME=NUMBER,NAME=NUMBER,..., got 'gradient'"),
         (["--importance", "gradient=1,gradient=2"], "--importance must name every entry once"),
         (["--importance", "gradient=-1"], "importance.metrics.gradient: Input should be greater than 0"),

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float, Float64
 
-from ups_data.errors import SchemaError, suggest
+from ups_data.errors import ConfigError, SchemaError, suggest
 from ups_data.importance.base import Geometry, ImportanceMetric, Subject
 from ups_data.importance.curvature import CurvatureMetric
+from ups_data.importance.custom import FunctionFactory, is_custom, load_factory
 from ups_data.importance.gradient import GradientMetric
 from ups_data.importance.temporal_change import TemporalChangeMetric
 from ups_data.importance.value import ValueMetric
@@ -33,17 +34,24 @@ def check_metrics(spec: ImportanceSpec, subject: Subject | None = None) -> None:
 
     Args:
         spec: the recipe.
-        subject: what is measured; None checks the names alone.
+        subject: what is measured; None checks the names alone, and imports nothing.
 
     Raises:
         SchemaError: naming the metric, and the nearest valid one or why it cannot be taken.
+        ConfigError: a metric of the user's own that cannot be imported, or is none.
     """
     for name in spec.metrics:
-        if name not in METRICS:
-            raise SchemaError(f"there is no importance metric {name!r}. {suggest(name, METRICS)}")
-        objection = None if subject is None else METRICS[name].objection(subject)
-        if objection is not None:
-            raise SchemaError(f"importance metric {name!r} {objection}")
+        if name not in METRICS and not is_custom(name):
+            raise SchemaError(
+                f"there is no importance metric {name!r}. {suggest(name, METRICS)} One of your own: module:function."
+            )
+        if subject is None:
+            continue
+        factory = _factory(name)
+        if isinstance(factory, type) and issubclass(factory, ImportanceMetric):
+            objection = factory.objection(subject)
+            if objection is not None:
+                raise SchemaError(f"importance metric {name!r} {objection}")
 
 
 def default_recipe() -> ImportanceSpec:
@@ -63,7 +71,7 @@ class ImportanceMap:
         check_metrics(spec, subject)
         self._spec = spec
         self._geometry = geometry
-        self._metrics = {name: METRICS[name](geometry, subject) for name in spec.metrics}
+        self._metrics = {name: _factory(name)(geometry, subject) for name in spec.metrics}
 
     def update(self, frame: Float[np.ndarray, "channel *space"]) -> None:
         """Add the next frame of the trajectory."""
@@ -71,10 +79,14 @@ class ImportanceMap:
             metric.update(frame)
 
     def result(self) -> Float64[np.ndarray, " point"]:
-        """Return the map in point-id order, positive and of mean 1."""
+        """Return the map in point-id order, positive and of mean 1.
+
+        Raises:
+            ConfigError: a metric of the user's own gave maps of another shape, or values that are no importance.
+        """
         mixture = np.zeros(self._geometry.shape)
         for name, metric in self._metrics.items():
-            mixture += self._spec.metrics[name] * _average_maps(metric.result())
+            mixture += self._spec.metrics[name] * _average_maps(self._read_maps(name, metric))
         if mixture.any():
             mixture = (mixture / mixture.mean()) ** self._spec.exponent
             mixture = mixture / mixture.mean() + self._spec.floor
@@ -82,6 +94,21 @@ class ImportanceMap:
         else:
             mixture[...] = 1.0
         return mixture.reshape(-1)
+
+    def _read_maps(self, name: str, metric: ImportanceMetric) -> Float64[np.ndarray, "map *space"]:
+        maps = np.asarray(metric.result(), dtype=np.float64)
+        if maps.shape[1:] != self._geometry.shape or not len(maps):
+            raise ConfigError(
+                f"importance metric {name!r} gave an array of shape {maps.shape}; one map or more of shape "
+                f"{self._geometry.shape} must come"
+            )
+        if not (np.isfinite(maps) & (maps >= 0)).all():
+            raise ConfigError(f"importance metric {name!r} gave values that are negative or not finite")
+        return maps
+
+
+def _factory(name: str) -> type[ImportanceMetric] | FunctionFactory:
+    return METRICS[name] if name in METRICS else load_factory(name)
 
 
 def _average_maps(maps: Float64[np.ndarray, "map *space"]) -> Float64[np.ndarray, "*space"]:

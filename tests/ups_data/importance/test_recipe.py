@@ -61,5 +61,5 @@ def test_a_metric_of_grids_is_refused_on_clouds_with_the_way_out() -> None:
 
 
 def test_unknown_metric_names_the_nearest() -> None:
-    with pytest.raises(SchemaError, match="Did you mean 'gradient'"):
+    with pytest.raises(SchemaError, match=r"Did you mean 'gradient'\? .* One of your own: module:function\."):
         check_metrics(ImportanceSpec(metrics={"gradeint": 1.0}))
