@@ -9,6 +9,7 @@ from typing import Any
 
 import h5py
 import numpy as np
+import xarray
 
 
 def random(*shape: int, dtype: str = "float32", seed: int = 0) -> np.ndarray:
@@ -151,3 +152,23 @@ def incompressible_specimen(name: str = "ns_incom_inhom_2d_512-0.h5") -> HDF5Spe
     }
     attributes = {"/": {"config": _NS_CONFIG, "latestIndex": 3}}
     return HDF5Specimen(format="pdebench", name=name, datasets=datasets, attributes=attributes)
+
+
+LATITUDES, LONGITUDES = np.linspace(90, -90, 9), np.arange(16) * 22.5
+
+
+def weather(num_times: int = 6, **changes: Any) -> xarray.Dataset:
+    """Return two fields on a globe, latitudes from north to south, as reanalyses have them."""
+    shape = (num_times, LATITUDES.size, LONGITUDES.size)
+    random = np.random.default_rng(0)
+    wind, land = random.normal(size=shape).astype("float32"), random.random(shape[1:]).astype("float32")
+    coordinates = {
+        "time": ("time", 6.0 * np.arange(num_times), {"units": "hours since 1979-01-01"}),
+        "lat": ("lat", LATITUDES, {"units": "degrees_north"}),
+        "lon": ("lon", LONGITUDES, {"units": "degrees_east"}),
+    }
+    variables = {
+        "u10": (("time", "lat", "lon"), wind, {"units": "m s-1"}),
+        "orography": (("lat", "lon"), land, {"units": "m"}),
+    }
+    return xarray.Dataset({**variables, **changes}, coordinates)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from preprocess.sources import SOURCES, open_source
-from tests.preprocess.sources.specimens import smoke_specimen, well_specimen
+from tests.preprocess.sources.specimens import smoke_specimen, weather, well_specimen
 from ups_data.errors import SourceError, UnknownFormatError
 
 WriteArrays = Callable[..., Path]
@@ -35,8 +35,10 @@ def test_formats_go_by_content_and_not_by_name(
         "neuraloperator": darcy_file(tmp_path / "three.yaml"),
         "pdearena": smoke_specimen("five.hdf").write(tmp_path),
         "the_well": well_specimen("four.npy").write(tmp_path),
+        "netcdf": tmp_path / "six.pt",
     }
     assert files.keys() == SOURCES.keys()
+    weather().to_netcdf(files["netcdf"])
     for name, path in files.items():
         assert open_source([path]).format == name
         assert [known for known, source in SOURCES.items() if source.recognises(path)] == [name]

@@ -12,26 +12,8 @@ import ups_data
 from preprocess.convert import ConvertSettings, convert
 from preprocess.sources import open_source
 from preprocess.sources.xarray_files import XarraySource
+from tests.preprocess.sources.specimens import LATITUDES, LONGITUDES, weather
 from ups_data.errors import ConfigError, SourceError
-
-LATITUDES, LONGITUDES = np.linspace(90, -90, 9), np.arange(16) * 22.5
-
-
-def weather(num_times: int = 6, **changes: Any) -> xarray.Dataset:
-    """Return two fields on a globe, latitudes from north to south, as reanalyses have them."""
-    shape = (num_times, LATITUDES.size, LONGITUDES.size)
-    random = np.random.default_rng(0)
-    wind, land = random.normal(size=shape).astype("float32"), random.random(shape[1:]).astype("float32")
-    coordinates = {
-        "time": ("time", 6.0 * np.arange(num_times), {"units": "hours since 1979-01-01"}),
-        "lat": ("lat", LATITUDES, {"units": "degrees_north"}),
-        "lon": ("lon", LONGITUDES, {"units": "degrees_east"}),
-    }
-    variables = {
-        "u10": (("time", "lat", "lon"), wind, {"units": "m s-1"}),
-        "orography": (("lat", "lon"), land, {"units": "m"}),
-    }
-    return xarray.Dataset({**variables, **changes}, coordinates)
 
 
 def write(dataset: xarray.Dataset, path: Path, **options: Any) -> Path:
