@@ -70,7 +70,7 @@ def make_run(name: str, *, ratio: float, num_steps: int, final_error: float) -> 
     steps = np.arange(1, num_steps + 1)
     evaluated = steps[num_steps // 4 - 1 :: num_steps // 4]
     return Run(
-        name=name,  # type: ignore[arg-type]
+        name=name,
         sampler=f"{name} points",
         ratio=ratio,
         seconds=steps * (20.0 / num_steps),

@@ -40,7 +40,7 @@ def cloud_source() -> MemorySource:
 def convert_source(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., ups_data.Store]:
     def run(source: MemorySource, **settings: object) -> ups_data.Store:
         path: Path = tmp_path_factory.mktemp("store") / "data"
-        convert(source, path, ConvertSettings(**settings))  # type: ignore[arg-type]
+        convert(source, path, ConvertSettings(**settings))
         return ups_data.open_store(path)
 
     return run

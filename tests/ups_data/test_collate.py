@@ -17,7 +17,7 @@ WINDOW = ups_data.Window(inputs=2, targets=3)
 
 def make(store: ups_data.Store, **changes: object) -> ups_data.QueryDataset:
     arguments = {"sampler": ups_data.ImportanceSampler(num_queries=40), "window": WINDOW, **changes}
-    return ups_data.QueryDataset(store, **arguments)  # type: ignore[arg-type]
+    return ups_data.QueryDataset(store, **arguments)
 
 
 def test_shapes_and_bytes_of_a_grid_batch(grid_store: ups_data.Store) -> None:

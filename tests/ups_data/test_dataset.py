@@ -24,7 +24,7 @@ WINDOW = ups_data.Window(inputs=2, targets=2, stride=1, lead=1)
 
 def make(store: ups_data.Store, **changes: object) -> ups_data.QueryDataset:
     arguments = {"sampler": SAMPLERS["importance"], "window": WINDOW, "normalize": False, **changes}
-    return ups_data.QueryDataset(store, **arguments)  # type: ignore[arg-type]
+    return ups_data.QueryDataset(store, **arguments)
 
 
 @pytest.mark.parametrize("name", SAMPLERS)

@@ -22,7 +22,7 @@ WINDOW = ups_data.Window(inputs=1, targets=1)
 
 def make_dataset(store: ups_data.Store, **changes: object) -> ups_data.QueryDataset:
     sampler = ups_data.ImportanceSampler(ratio=ups_data.Linear(start=0.5, end=0.1, steps=12))
-    return ups_data.QueryDataset(store, **{"sampler": sampler, "window": WINDOW, "seed": 3, **changes})  # type: ignore[arg-type]
+    return ups_data.QueryDataset(store, **{"sampler": sampler, "window": WINDOW, "seed": 3, **changes})
 
 
 def content(batches: Iterable[ups_data.SparseBatch]) -> list[bytes]:
@@ -168,7 +168,7 @@ def test_states_of_others_are_refused(grid_store: ups_data.Store, cloud_store: u
 )
 def test_wrong_arguments_are_refused(arguments: dict[str, object], message: str, grid_store: ups_data.Store) -> None:
     with pytest.raises(DatasetError, match=message):
-        ups_data.build_loader(make_dataset(grid_store), **arguments)  # type: ignore[arg-type]
+        ups_data.build_loader(make_dataset(grid_store), **arguments)
 
 
 @pytest.mark.parametrize("num_workers", [0, 1])

@@ -25,6 +25,9 @@ class FourierFeatures(torch.nn.Module):
         frequencies: whole numbers f, the same for every axis.
     """
 
+    rates: torch.Tensor
+    straight: torch.Tensor
+
     def __init__(self, periodic: tuple[bool, ...], frequencies: tuple[int, ...]) -> None:
         super().__init__()
         self.periodic = periodic
@@ -42,7 +45,5 @@ class FourierFeatures(torch.nn.Module):
 
     def forward(self, points: Float[torch.Tensor, "*rest dim"]) -> Float[torch.Tensor, "*rest feature"]:
         """Return the features of points given in unit coordinates."""
-        rates: torch.Tensor = self.rates  # type: ignore[assignment]  # a buffer
-        straight: torch.Tensor = self.straight  # type: ignore[assignment]
-        phases = (points[..., None] * rates.to(points.dtype)).flatten(-2)
-        return torch.cat([torch.sin(phases), torch.cos(phases), 2 * points[..., straight] - 1], dim=-1)
+        phases = (points[..., None] * self.rates.to(points.dtype)).flatten(-2)
+        return torch.cat([torch.sin(phases), torch.cos(phases), 2 * points[..., self.straight] - 1], dim=-1)

@@ -48,7 +48,7 @@ def register(monkeypatch: pytest.MonkeyPatch, path: Path, **changes: str) -> Non
             name: PackagedFile(member=f"made/data/{name}.pt", sha256=changes.get(name, hashes[name])) for name in FILES
         },
     )
-    monkeypatch.setitem(DATASETS, NAME, dataset)  # type: ignore[arg-type]
+    monkeypatch.setitem(DATASETS, NAME, dataset)
 
 
 @pytest.fixture

@@ -36,7 +36,7 @@ def build_stores(convert_source: Callable[..., ups_data.Store]) -> Mapping[str, 
 
 def dataset_of(store: ups_data.Store, sampler: Sampler | None = None, **options: object) -> ups_data.QueryDataset:
     chosen = {"window": ups_data.Window(targets=2), "sampler": sampler or ups_data.ImportanceSampler(0.5)}
-    return ups_data.QueryDataset(store, **{**chosen, **options})  # type: ignore[arg-type]
+    return ups_data.QueryDataset(store, **{**chosen, **options})
 
 
 def batch_of(dataset: ups_data.QueryDataset, size: int = 3) -> ups_data.SparseBatch:

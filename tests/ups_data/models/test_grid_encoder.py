@@ -13,7 +13,7 @@ def encoder_of(store: ups_data.Store, **options: object) -> tuple[GridEncoder, u
     dataset = dataset_of(store, window=ups_data.Window(inputs=2))
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        encoder = GridEncoder(GridEncoderConfig(**options), ProblemSpec.of(dataset), width=16)  # type: ignore[arg-type]
+        encoder = GridEncoder(GridEncoderConfig(**options), ProblemSpec.of(dataset), width=16)
     return encoder, batch_of(dataset, 2)
 
 

@@ -57,7 +57,7 @@ def test_sparse_answers_are_the_dense_ones(stores: Mapping[str, ups_data.Store])
     torch.testing.assert_close(model(drawn).detach(), picked, rtol=1e-5, atol=1e-6)
 
 
-def test_periodic_problems_are_equivariant_to_shifts_by_a_patch(convert_source) -> None:  # type: ignore[no-untyped-def]
+def test_periodic_problems_are_equivariant_to_shifts_by_a_patch(convert_source) -> None:
     frames = wave_frames((16, 16), num_frames=2, num_channels=1, seed=3)
     shifted = torch.roll(torch.from_numpy(frames), 4, dims=2).numpy()
     store = convert_source(MemorySource.grid([frames, shifted], periodic=True), splits={"train": 1.0})
@@ -121,7 +121,7 @@ def test_parameters_and_times_are_conditions(stores: Mapping[str, ups_data.Store
     assert (later - after).abs().max() > 1e-5
 
 
-def test_models_answer_on_another_resolution(convert_source) -> None:  # type: ignore[no-untyped-def]
+def test_models_answer_on_another_resolution(convert_source) -> None:
     made = {}
     for size in (16, 32):
         frames = wave_frames((size, size), num_frames=2, seed=5)

@@ -37,7 +37,7 @@ def test_unit_coordinates_take_a_period_to_one(stores: Mapping[str, ups_data.Sto
     torch.testing.assert_close(problem.unit_axis(0, points[:, 0]), torch.tensor([0.0, 1.0]))
 
 
-def test_grids_of_several_shapes_are_refused(convert_source) -> None:  # type: ignore[no-untyped-def]
+def test_grids_of_several_shapes_are_refused(convert_source) -> None:
     source = MemorySource.grid([wave_frames((8, size)) for size in (8, 12)], splits=["train", "train"])
     with pytest.raises(ConfigError, match="grids of several shapes"):
         ProblemSpec.of(dataset_of(convert_source(source)))

@@ -12,7 +12,7 @@ from ups_data.pages import cloud_order, grid_order
     shape=st.lists(st.integers(1, 12), min_size=1, max_size=3).map(tuple), curve=st.sampled_from(["hilbert", "morton"])
 )
 def test_grid_order_is_a_permutation_for_any_shape(shape: tuple[int, ...], curve: str) -> None:
-    order = grid_order(shape, curve=curve)  # type: ignore[arg-type]
+    order = grid_order(shape, curve=curve)
     assert np.array_equal(np.sort(order), np.arange(np.prod(shape)))
 
 
@@ -36,7 +36,7 @@ def test_lines_stay_in_order(shape: tuple[int, ...]) -> None:
 @pytest.mark.parametrize("curve", ["hilbert", "morton"])
 def test_cloud_order_shortens_the_path(dims: int, curve: str) -> None:
     points = np.random.default_rng(dims).normal(size=(2000, dims))
-    order = cloud_order(points, curve=curve)  # type: ignore[arg-type]
+    order = cloud_order(points, curve=curve)
     assert np.array_equal(np.sort(order), np.arange(2000))
     path = np.linalg.norm(np.diff(points[order], axis=0), axis=1).mean()
     assert path < 0.25 * np.linalg.norm(np.diff(points, axis=0), axis=1).mean()
