@@ -1,7 +1,8 @@
-"""The description of NumPy arrays: strict records, read from YAML.
+"""The description of NumPy, HDF5 and Zarr arrays: strict records, read from YAML.
 
 A description names the arrays and says what every one of their dimensions means; nothing is guessed. Files are named
-relative to it. An example with all of it:
+relative to it: `.npy`, `.npz` with a `key`, HDF5 files and Zarr directories with the full name as `key`. An example
+with all of it:
 
     format: arrays
     name: burgers                                       # default: name of the file
@@ -18,6 +19,9 @@ relative to it. An example with all of it:
       viscosity: {value: 1e-3, unit: m2/s}              # or a number, `values: [...]`, or `file:` of (trajectory,)
     split: {train: 800, test: 200}                      # in order; or one name, or one name a trajectory
     notes: [simulated with a pseudo-spectral solver]
+
+Of HDF5 and Zarr only the frames that are being converted are read: `{file: run.h5, key: fields/velocity}`,
+`{file: run.zarr, key: velocity}`.
 
 Point clouds have `kind: points`, the dimension `point` instead of the axes, and
 `coordinates: {file: points.npy}` of shape (point, dim) or (trajectory, point, dim), dim in the order of `axes`.
@@ -36,7 +40,7 @@ _FROM_LIST = pydantic.Field(strict=False)
 
 
 class ArrayEntry(Record):
-    """Where an array lies: a file relative to the description, and a key where it has several."""
+    """Where an array lies: a file or directory relative to the description, and a key where it has several."""
 
     file: str
     key: str | None = None

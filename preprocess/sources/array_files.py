@@ -1,8 +1,9 @@
-"""Arrays in `.npy` and `.npz` files: described from their headers, read without pickle."""
+"""Arrays in `.npy`, `.npz`, HDF5 and Zarr files: described from their headers, read part by part, without pickle."""
 
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -10,6 +11,8 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Shaped
 
+from preprocess.sources.hdf5_files import HDF5_MAGIC, get_dataset, has_hdf5_magic, open_hdf5, read_part
+from preprocess.sources.zarr_files import is_zarr, list_zarr_arrays, open_zarr_array, read_zarr_part
 from ups_data.errors import SourceError, suggest
 
 NPY_MAGIC = b"\x93NUMPY"
@@ -28,8 +31,8 @@ class StoredArray:
     """One array in a file, known by its header; nothing of it is in memory.
 
     Attributes:
-        path: the file.
-        key: member of an `.npz` archive, None for `.npy`.
+        path: the file, or the directory of Zarr.
+        key: member of an `.npz` archive, full name in HDF5 or Zarr; None where a file has one array.
         shape, dtype: as the header says.
     """
 
@@ -43,43 +46,86 @@ class StoredArray:
         """File and key, for messages."""
         return self.path.name if self.key is None else f"{self.path.name}: {self.key}"
 
-    def load(self) -> Shaped[np.ndarray, "..."]:
-        """Return the array: mapped from an `.npy` file, read whole from an `.npz` archive.
+    def open(self) -> ArrayReader:
+        """Return a reader of parts: an `.npy` file is mapped, an `.npz` member read whole, HDF5 and Zarr stay in place.
 
         Raises:
             SourceError: the file was cut short, damaged, or changed since it was described.
         """
         try:
-            array = self._load()
+            reader = self._open()
         except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
             raise SourceError(f"{self.where} cannot be read: {error}") from error
-        if array.shape != self.shape or array.dtype != self.dtype:
+        if reader.shape != self.shape or reader.dtype != self.dtype:
             raise SourceError(f"{self.where} changed while it was read; start again")
-        return array
+        return reader
 
-    def _load(self) -> Shaped[np.ndarray, "..."]:
+    def load(self) -> Shaped[np.ndarray, "..."]:
+        """Return the whole array; only an `.npy` file is mapped.
+
+        Raises:
+            SourceError: as `open`.
+        """
+        return self.open().read(())
+
+    def _open(self) -> ArrayReader:
+        if is_zarr(self.path):
+            return ArrayReader(self.where, open_zarr_array(self.path, self.key or ""), read_zarr_part)
+        if has_hdf5_magic(self.path):
+            return ArrayReader(self.where, get_dataset(open_hdf5(self.path), self.key or "", path=self.path), read_part)
         if self.key is None:
-            return np.load(self.path, mmap_mode="r", allow_pickle=False)
+            return ArrayReader(self.where, np.load(self.path, mmap_mode="r", allow_pickle=False), _cut)
         with np.load(self.path, allow_pickle=False) as archive:
-            return archive[self.key]
+            return ArrayReader(self.where, archive[self.key], _cut)
+
+
+class ArrayReader:
+    """An open array, of which parts are read.
+
+    Attributes:
+        shape, dtype: of the array.
+    """
+
+    def __init__(self, where: str, array: Any, cut: Callable[..., Shaped[np.ndarray, "..."]]) -> None:
+        self._where, self._array, self._cut = where, array, cut
+        self.shape: tuple[int, ...] = tuple(array.shape)
+        self.dtype: np.dtype[Any] = np.dtype(array.dtype)
+
+    def read(self, place: tuple[int | slice, ...]) -> Shaped[np.ndarray, "..."]:
+        """Read a part; `()` is all of it.
+
+        Raises:
+            SourceError: its bytes are damaged or cut short.
+        """
+        return self._cut(self._array, place, where=self._where)
+
+
+def _cut(array: Shaped[np.ndarray, "..."], place: tuple[int | slice, ...], *, where: str) -> Shaped[np.ndarray, "..."]:  # noqa: ARG001
+    return array[place]
 
 
 def find_array(path: Path, key: str | None) -> StoredArray:
     """Describe an array from its header.
 
     Args:
-        path: an `.npy` file or an `.npz` archive.
-        key: member of the archive; may be left out where it has one only.
+        path: an `.npy` file, an `.npz` archive, an HDF5 file or the directory of a Zarr array or group.
+        key: member of the archive, full name of the data set or array; may be left out where there is one only.
 
     Raises:
-        SourceError: no such file or member, no NumPy file, pickled objects, or fewer bytes than the header promises.
+        SourceError: no such file or member, no array file, pickled objects, or fewer bytes than the header promises.
     """
+    if is_zarr(path):
+        return _find_in_zarr(path, key)
     magic = _read_magic(path)
     if magic.startswith(NPY_MAGIC):
         return _find_in_npy(path, key)
     if magic.startswith(ZIP_MAGIC):
         return _find_in_npz(path, key)
-    raise SourceError(f"{path} is neither a NumPy .npy file nor an .npz archive (it begins with {magic!r})")
+    if magic == HDF5_MAGIC[: len(magic)] and has_hdf5_magic(path):
+        return _find_in_hdf5(path, key)
+    raise SourceError(
+        f"{path} is no NumPy .npy file or .npz archive, no HDF5 file and no Zarr directory (it begins with {magic!r})"
+    )
 
 
 def list_arrays(path: Path) -> tuple[StoredArray, ...]:
@@ -88,8 +134,12 @@ def list_arrays(path: Path) -> tuple[StoredArray, ...]:
     Raises:
         SourceError: as `find_array`.
     """
+    if is_zarr(path):
+        return tuple(_find_in_zarr(path, key) for key in list_zarr_arrays(path))
     if _read_magic(path).startswith(NPY_MAGIC):
         return (find_array(path, None),)
+    if has_hdf5_magic(path):
+        return tuple(_find_in_hdf5(path, key) for key in _list_datasets(path))
     with _open_archive(path) as archive:
         keys = _keys_of(archive)
     return tuple(find_array(path, key) for key in keys)
@@ -97,7 +147,7 @@ def list_arrays(path: Path) -> tuple[StoredArray, ...]:
 
 def _read_magic(path: Path) -> bytes:
     if not path.is_file():
-        raise SourceError(f"{path} is {'a directory' if path.is_dir() else 'not there'}; a NumPy file is wanted")
+        raise SourceError(f"{path} is {'a directory' if path.is_dir() else 'not there'}; a file of arrays is wanted")
     with path.open("rb") as file:
         return file.read(len(NPY_MAGIC))
 
@@ -129,6 +179,28 @@ def _find_in_npz(path: Path, key: str | None) -> StoredArray:
     if member.file_size != promised:
         raise SourceError(f"{where} has {member.file_size} bytes, its header promises {promised}")
     return StoredArray(path=path, key=key, shape=shape, dtype=dtype)
+
+
+def _find_in_zarr(path: Path, key: str | None) -> StoredArray:
+    if key is None:
+        key = _choose_key(path, list_zarr_arrays(path), None)
+    array = open_zarr_array(path, key)
+    return StoredArray(path=path, key=key or None, shape=tuple(array.shape), dtype=np.dtype(array.dtype))
+
+
+def _find_in_hdf5(path: Path, key: str | None) -> StoredArray:
+    with open_hdf5(path) as file:
+        if key is None or key not in file:
+            key = _choose_key(path, _list_datasets(path), key)
+        dataset = get_dataset(file, key, path=path)
+        return StoredArray(path=path, key=key, shape=tuple(dataset.shape), dtype=dataset.dtype)
+
+
+def _list_datasets(path: Path) -> tuple[str, ...]:
+    names: list[str] = []
+    with open_hdf5(path) as file:
+        file.visititems(lambda name, item: names.append(name) if hasattr(item, "shape") else None)
+    return tuple(names)
 
 
 def _open_archive(path: Path) -> zipfile.ZipFile:

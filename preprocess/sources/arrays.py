@@ -1,4 +1,4 @@
-"""NumPy arrays with a YAML description: the format for whatever has no reader of its own.
+"""NumPy, HDF5 and Zarr arrays with a YAML description: the format for whatever has no reader of its own.
 
 The description names the arrays and says what every one of their dimensions means; nothing is guessed. See
 `preprocess.sources.array_description` for an example with all of it.
@@ -22,11 +22,13 @@ from preprocess.sources.array_description import (
     SplitEntry,
     TimesEntry,
 )
-from preprocess.sources.array_files import NPY_MAGIC, ZIP_MAGIC, StoredArray, find_array, list_arrays
+from preprocess.sources.array_files import NPY_MAGIC, ZIP_MAGIC, ArrayReader, StoredArray, find_array, list_arrays
 from preprocess.sources.axes import as_float, grid_axis, read_increasing
 from preprocess.sources.base import Source, TrajectoryInfo
 from preprocess.sources.dimensions import arrange
 from preprocess.sources.exact import exact_cast, stored_dtype
+from preprocess.sources.hdf5_files import has_hdf5_magic
+from preprocess.sources.zarr_files import is_zarr, note_absent_chunks
 from ups_data.errors import ConfigError, SourceError, suggest
 from ups_data.schema import AxisSpec, FieldSpec, GeometryKind
 from ups_data.yaml_records import parse_record, parse_yaml
@@ -59,21 +61,21 @@ class _Field:
         return entry.components
 
     def read(
-        self, values: Shaped[np.ndarray, "..."], trajectory: int, frames: slice, space: tuple[str, ...]
+        self, reader: ArrayReader, trajectory: int, frames: slice, space: tuple[str, ...]
     ) -> Shaped[np.ndarray, "time component *space"]:
-        """Cut frames of a trajectory out of the whole array and bring its dimensions in order."""
+        """Read frames of a trajectory and bring their dimensions in order."""
         cuts: dict[str, int | slice] = {"trajectory": trajectory, "time": frames}
         whole: int | slice = slice(None)
-        block = values[tuple(cuts.get(dim, whole) for dim in self.dims)]
+        block = reader.read(tuple(cuts.get(dim, whole) for dim in self.dims))
         left = tuple(dim for dim in self.dims if dim != "trajectory")
         return arrange(block, left, space=space, num_frames=frames.stop - frames.start)
 
 
 class ArraysSource(Source):
-    """Grids or point clouds in `.npy` and `.npz` files, by a YAML description."""
+    """Grids or point clouds in `.npy`, `.npz`, HDF5 and Zarr files, by a YAML description."""
 
     format: ClassVar[str] = "arrays"
-    summary: ClassVar[str] = "NumPy .npy/.npz arrays with a YAML description (give the description)"
+    summary: ClassVar[str] = "NumPy .npy/.npz, HDF5 or Zarr arrays with a YAML description (give the description)"
 
     def __init__(self, path: Path, description: ArraysDescription) -> None:
         self._where, self._folder = path.name, path.parent
@@ -87,13 +89,18 @@ class ArraysSource(Source):
             (field.array.dtype for field in self._fields),
             where=", ".join(field.array.where for field in self._fields),
         )
-        self._loaded: dict[tuple[Path, str | None], Shaped[np.ndarray, "..."]] = {}
+        self._readers: dict[tuple[Path, str | None], ArrayReader] = {}
         self._cloud = self._find(description.coordinates) if description.coordinates is not None else None
         self._nodes: tuple[Float64[np.ndarray, " _"], ...] = ()
         self.axes = self._grid_axes(description) if self._cloud is None else self._cloud_axes(description, self._cloud)
         self.time_unit = description.times.unit if description.times is not None else None
         self.trajectories = self._describe_trajectories(description)
-        self.notes = description.notes
+        absent = (
+            note_absent_chunks(field.array.path, field.array.key or "")
+            for field in self._fields
+            if is_zarr(field.array.path)
+        )
+        self.notes = (*description.notes, *(note for note in absent if note is not None))
         self.parameter_units = {name: entry.unit for name, entry in description.parameters.items() if entry.unit}
         self.paths = (path, *self._files_named_in(description))
 
@@ -120,11 +127,9 @@ class ArraysSource(Source):
                 f"{len(paths)} files were given for format 'arrays'; give the one description, which names the arrays"
             )
         (path,) = paths
-        if path.is_dir():
+        if path.is_dir() and not is_zarr(path):
             raise SourceError(f"{path} is a directory where a description of arrays must stand")
-        with path.open("rb") as file:
-            head = file.read(len(NPY_MAGIC))
-        if head.startswith((NPY_MAGIC, ZIP_MAGIC)):
+        if is_zarr(path) or has_hdf5_magic(path) or _is_numpy(path):
             raise SourceError(_ask_for_description(path))
         try:
             text = path.read_text(encoding="utf-8")
@@ -137,7 +142,7 @@ class ArraysSource(Source):
         item = self.trajectories[trajectory].item
         parts = []
         for field in self._fields:
-            block = field.read(self._load(field.array), trajectory, slice(start, stop), self._space)
+            block = field.read(self._reader(field.array), trajectory, slice(start, stop), self._space)
             parts.append(exact_cast(block, self.dtype, where=f"{field.array.where} of {item}"))
         return np.concatenate(parts, axis=1)
 
@@ -145,19 +150,18 @@ class ArraysSource(Source):
         """Return the nodes of every axis, or the points of a cloud; see `Source.read_coordinates`."""
         if self._cloud is None:
             return self._nodes
-        points = self._load(self._cloud)
-        chosen = points[trajectory] if points.ndim == 3 else points
-        return (np.array(chosen, dtype=np.float64),)
+        points = self._reader(self._cloud).read((trajectory,) if len(self._cloud.shape) == 3 else ())
+        return (np.array(points, dtype=np.float64),)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave loaded arrays behind: another process maps the files itself."""
-        return {**self.__dict__, "_loaded": {}}
+        """Leave open arrays behind: another process opens the files itself."""
+        return {**self.__dict__, "_readers": {}}
 
-    def _load(self, array: StoredArray) -> Shaped[np.ndarray, "..."]:
+    def _reader(self, array: StoredArray) -> ArrayReader:
         place = (array.path, array.key)
-        if place not in self._loaded:
-            self._loaded[place] = array.load()
-        return self._loaded[place]
+        if place not in self._readers:
+            self._readers[place] = array.open()
+        return self._readers[place]
 
     def _find(self, entry: ArrayEntry | AxisEntry | TimesEntry | ParameterEntry) -> StoredArray:
         if entry.file is None:
@@ -242,15 +246,11 @@ class ArraysSource(Source):
                 f"{cloud.where} has shape {cloud.shape} and type {cloud.dtype}; coordinates of these fields and axes "
                 f"are numbers of shape {shapes[0]} or {shapes[1]}"
             )
-        points = self._load(cloud)
-        if not np.isfinite(points).all():
-            place = np.unravel_index(int(np.argmin(np.isfinite(points))), points.shape)
-            raise SourceError(f"{cloud.where} holds {points[place]} at {tuple(map(int, place))}; it must be finite")
-        points = points.reshape(-1, num_dims)
+        lower, upper = self._bound_cloud(cloud)
         return tuple(
             grid_axis(
                 name,
-                np.array([points[:, i].min(), points[:, i].max()], dtype=np.float64),
+                np.array([lower[i], upper[i]]),
                 periodic=entry.periodic,
                 where=f"{self._where}: axes.{name}",
                 unit=entry.unit,
@@ -258,6 +258,20 @@ class ArraysSource(Source):
             )
             for i, (name, entry) in enumerate(description.axes.items())
         )
+
+    def _bound_cloud(self, cloud: StoredArray) -> tuple[Float64[np.ndarray, " dim"], Float64[np.ndarray, " dim"]]:
+        """Return the bounding box of all points, trajectory after trajectory."""
+        rows: list[tuple[int, ...]] = [(row,) for row in range(cloud.shape[0])] if len(cloud.shape) == 3 else [()]
+        ends = []
+        for row in rows:
+            points = self._reader(cloud).read(row)
+            if not np.isfinite(points).all():
+                place = np.unravel_index(int(np.argmin(np.isfinite(points))), points.shape)
+                where = (*row, *map(int, place))
+                raise SourceError(f"{cloud.where} holds {points[place]} at {where}; it must be finite")
+            ends.append((points.min(axis=0), points.max(axis=0)))
+        lower, upper = (np.array(side, dtype=np.float64) for side in zip(*ends, strict=True))
+        return lower.min(axis=0), upper.max(axis=0)
 
     def _describe_trajectories(self, description: ArraysDescription) -> tuple[TrajectoryInfo, ...]:
         count = self._sizes.get("trajectory", 1)
@@ -333,11 +347,20 @@ def _stated_extent(entry: AxisEntry) -> tuple[float, float] | None:
     return None if entry.start is None or entry.stop is None else (entry.start, entry.stop)
 
 
+def _field_name(key: str | None, number: int) -> str:
+    return key.rpartition("/")[2] if key else f"field{number}"
+
+
+def _is_numpy(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(NPY_MAGIC)).startswith((NPY_MAGIC, ZIP_MAGIC))
+
+
 def _ask_for_description(path: Path) -> str:
     lines = []
     for number, array in enumerate(list_arrays(path)):
         key = f", key: {array.key}" if array.key is not None else ""
-        lines.append(f"    {array.key or f'field{number}'}: {{file: {path.name}{key}}}    # shape {array.shape}")
+        lines.append(f"    {_field_name(array.key, number)}: {{file: {path.name}{key}}}    # shape {array.shape}")
     return (
         f"{path} holds arrays and does not say what their dimensions mean. Write a description beside it, for example "
         f"{path.with_suffix('.yaml').name}, and give that:\n"

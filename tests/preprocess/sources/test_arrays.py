@@ -4,6 +4,7 @@ import pickle
 from collections.abc import Callable
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import zarr
@@ -238,3 +239,89 @@ def test_a_source_is_picklable_after_reading(write_arrays: WriteArrays) -> None:
     text = pickle.dumps(source)
     assert len(text) < values.nbytes + 10_000
     np.testing.assert_array_equal(pickle.loads(text).read_frames(0, 0, 4), values)
+
+
+# -- HDF5 and Zarr ---------------------------------------------------------------------------------------------------
+
+
+def move_arrays(folder: Path, kind: str) -> list[tuple[str, str]]:
+    """Write what `write_arrays` writes into one HDF5 file or Zarr group; return what to replace in the description."""
+    values = {"velocity": np.load(folder / "velocity.npy"), **np.load(folder / "rest.npz")}
+    if kind == "h5":
+        with h5py.File(folder / "all.h5", "w") as file:
+            for name, array in values.items():
+                file.create_dataset(f"in/{name}", data=array, chunks=(1, *array.shape[1:]), fletcher32=True)
+    else:
+        group = zarr.open_group(folder / "all.zarr", mode="w", zarr_format=2 if kind == "zarr2" else 3)
+        for name, array in values.items():
+            stored = group.create_array(
+                f"in/{name}", shape=array.shape, chunks=(1, *array.shape[1:]), dtype=array.dtype
+            )
+            stored[...] = array
+    file_name = "all.h5" if kind == "h5" else "all.zarr"
+    return [
+        ("file: velocity.npy", f"file: {file_name}, key: in/velocity"),
+        ("file: rest.npz, key: a", f"file: {file_name}, key: in/a"),
+        ("file: rest.npz, key: y", f"file: {file_name}, key: in/y"),
+    ]
+
+
+@pytest.mark.parametrize("kind", ["h5", "zarr2", "zarr3"])
+def test_hdf5_and_zarr_are_described_as_numpy_is(write_arrays: WriteArrays, tmp_path: Path, kind: str) -> None:
+    wanted = convert(open_source([write_arrays()]), tmp_path / "a", ConvertSettings(name="s"))
+    source = open_source([write_arrays(*move_arrays(tmp_path, kind))])
+    found = convert(pickle.loads(pickle.dumps(source)), tmp_path / "b", ConvertSettings(name="s"))
+    assert found.files == wanted.files
+    assert found.geometry == wanted.geometry
+    assert [file.name for file in found.source.files] == ["made.yaml", "all.h5" if kind == "h5" else "all.zarr"]
+
+
+@pytest.mark.parametrize("kind", ["h5", "zarr2", "zarr3"])
+def test_only_the_frames_asked_for_are_read(write_arrays: WriteArrays, tmp_path: Path, kind: str) -> None:
+    """Damage in the last trajectory is met when it is read, and not before."""
+    write_arrays()
+    replacements = move_arrays(tmp_path, kind)
+    if kind == "h5":
+        with h5py.File(tmp_path / "all.h5", "r") as file:
+            place = file["in/velocity"].id.get_chunk_info(2).byte_offset
+        with (tmp_path / "all.h5").open("r+b") as raw:
+            raw.seek(place)
+            raw.write(b"\xff" * 8)
+    else:
+        name = "2.0.0.0.0" if kind == "zarr2" else "c/2/0/0/0/0"
+        (tmp_path / "all.zarr" / "in" / "velocity" / name).write_bytes(b"damaged")
+    source = open_source([write_arrays(*replacements)])
+    np.testing.assert_array_equal(source.read_frames(1, 0, 4)[:, :2], np.load(tmp_path / "velocity.npy")[1])
+    with pytest.raises(SourceError, match=r"all.(h5|zarr): in/velocity cannot be read; .* damaged or cut short"):
+        source.read_frames(2, 0, 4)
+
+
+@pytest.mark.parametrize("kind", ["h5", "zarr3"])
+def test_names_that_are_not_there_are_told(write_arrays: WriteArrays, tmp_path: Path, kind: str) -> None:
+    write_arrays()
+    replacements = [(old, new.replace("in/a", "in/b")) for old, new in move_arrays(tmp_path, kind)]
+    with pytest.raises(SourceError, match=r"all.* has no (Zarr )?array 'in/b'. .*in/a, in/velocity, in/y"):
+        open_source([write_arrays(*replacements)])
+
+
+@pytest.mark.parametrize("kind", ["h5", "zarr3"])
+def test_a_file_of_arrays_given_alone_is_asked_to_be_described(
+    write_arrays: WriteArrays, tmp_path: Path, kind: str
+) -> None:
+    write_arrays()
+    move_arrays(tmp_path, kind)
+    path = tmp_path / ("all.h5" if kind == "h5" else "all.zarr")
+    with pytest.raises(SourceError, match=rf"(?s)all.yaml.* velocity: \{{file: {path.name}, key: in/velocity\}}  "):
+        open_source([path], "arrays")
+
+
+def test_a_cloud_in_hdf5_is_read_trajectory_by_trajectory(tmp_path: Path) -> None:
+    points = np.random.default_rng(1).random((3, 40, 2))
+    path = write_points(tmp_path, points)
+    with h5py.File(tmp_path / "points.h5", "w") as file:
+        file["p"] = points
+    path.write_text(path.read_text().replace("points.npy", "points.h5"))
+    source = open_source([path])
+    for row in range(3):
+        np.testing.assert_array_equal(source.read_coordinates(row)[0], points[row])
+    assert source.axes[0].upper == points[..., 0].max()

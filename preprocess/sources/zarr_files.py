@@ -1,0 +1,146 @@
+"""Zarr arrays in directories: opened only after their metadata name nothing but known codecs, read part by part.
+
+A codec may be any class that an installed package announces, and numcodecs has one that unpickles: whatever is not on
+the list here is refused before Zarr sees the metadata.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+from jaxtyping import Shaped
+
+from ups_data.errors import SourceError, suggest
+
+_METADATA = ("zarr.json", ".zarray", ".zgroup", ".zmetadata")
+_MAX_METADATA_BYTES = 16 * 2**20
+_CODECS = frozenset(
+    {
+        *("bytes", "transpose", "sharding_indexed", "gzip", "zstd", "blosc", "crc32c"),
+        *("adler32", "bz2", "crc32", "delta", "fixedscaleoffset", "fletcher32", "lz4", "lzma", "shuffle", "zlib"),
+    }
+)
+_UNREADABLE = (OSError, ValueError, TypeError, KeyError, RuntimeError, AttributeError)
+
+
+def is_zarr(path: Path) -> bool:
+    """Tell whether a directory holds Zarr's metadata."""
+    return path.is_dir() and any((path / name).is_file() for name in _METADATA)
+
+
+def list_zarr_arrays(path: Path) -> tuple[str, ...]:
+    """Return the keys of all arrays below a directory; "" is the directory itself."""
+    files = [file for name in ("zarr.json", ".zarray") for file in sorted(path.rglob(name))]
+    return tuple(dict.fromkeys(_key_of(path, file) for file in files if _describes_array(file)))
+
+
+def open_zarr_array(path: Path, key: str) -> zarr.Array[Any]:
+    """Open an array of real numbers for reading.
+
+    Args:
+        path: directory of the array, or of the group that it lies in.
+        key: name of the array in the group, "" for the directory itself.
+
+    Raises:
+        SourceError: not there, damaged, with a codec that is not on the list, empty, or no real numbers.
+    """
+    where = f"{path.name}: {key}" if key else path.name
+    folder = path / key if key else path
+    file = next((folder / name for name in ("zarr.json", ".zarray") if (folder / name).is_file()), None)
+    if file is None or not _describes_array(file):
+        keys = list_zarr_arrays(path)
+        raise SourceError(f"{path} has no Zarr array {key!r}. {suggest(key, (name or '(itself)' for name in keys))}")
+    _check_codecs(_read_metadata(file), where)
+    try:
+        array = zarr.open_array(folder, mode="r")
+    except _UNREADABLE as error:
+        raise SourceError(f"{where} cannot be opened; its metadata are damaged: {_one_line(error)}") from error
+    if array.dtype.kind not in "biuf":
+        raise SourceError(f"{where} holds {array.dtype} where real numbers must stand")
+    if array.size == 0:
+        raise SourceError(f"{where} has shape {array.shape} and holds nothing")
+    return array
+
+
+def read_zarr_part(array: zarr.Array[Any], place: tuple[int | slice, ...], *, where: str) -> Shaped[np.ndarray, "..."]:
+    """Read a part of an array.
+
+    Raises:
+        SourceError: its bytes are damaged or cut short.
+    """
+    try:
+        return np.asarray(array[place])
+    except _UNREADABLE as error:
+        raise SourceError(f"{where} cannot be read; a chunk is damaged or cut short: {_one_line(error)}") from error
+
+
+def note_absent_chunks(path: Path, key: str) -> str | None:
+    """Say how many chunks of an array are not stored, None if all are: Zarr reads them as the fill value."""
+    array = open_zarr_array(path, key)
+    absent = array.nchunks - array.nchunks_initialized
+    if absent <= 0:
+        return None
+    where = f"{path.name}: {key}" if key else path.name
+    return f"{where}: {absent} of {array.nchunks} chunks are not stored and were read as {array.fill_value}"
+
+
+def _key_of(path: Path, file: Path) -> str:
+    key = file.parent.relative_to(path).as_posix()
+    return "" if key == "." else key
+
+
+def _describes_array(file: Path) -> bool:
+    if file.name == ".zarray":
+        return True
+    try:
+        return _read_metadata(file).get("node_type") == "array"
+    except SourceError:
+        # The array's own error is told when it is opened.
+        return True
+
+
+def _read_metadata(file: Path) -> dict[str, Any]:
+    if file.stat().st_size > _MAX_METADATA_BYTES:
+        raise SourceError(f"{file} is {file.stat().st_size} bytes long; metadata of an array are not")
+    try:
+        content = json.loads(file.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise SourceError(f"{file} is no valid JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise SourceError(f"{file} holds a {type(content).__name__} where an object must stand")
+    return content
+
+
+def _check_codecs(metadata: dict[str, Any], where: str) -> None:
+    for name in _codec_names(metadata):
+        if name not in _CODECS:
+            raise SourceError(
+                f"{where} has the codec {name!r}; only these are run: {', '.join(sorted(_CODECS))}. Write the array "
+                f"anew with one of them"
+            )
+
+
+def _codec_names(metadata: dict[str, Any]) -> Iterator[str]:
+    """Go through all codecs, those inside of others too, of version 2 or 3."""
+    found = [metadata.get("codecs"), metadata.get("compressor"), metadata.get("filters")]
+    if metadata.get("storage_transformers"):
+        yield "storage_transformers"
+    while found:
+        item = found.pop()
+        if isinstance(item, list):
+            found.extend(item)
+        elif isinstance(item, dict):
+            yield str(item.get("name", item.get("id"))).removeprefix("numcodecs.")
+            inner = item.get("configuration")
+            found.extend(inner.get(key) for key in ("codecs", "index_codecs") if isinstance(inner, dict))
+        elif item is not None:
+            yield str(item).removeprefix("numcodecs.")
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:300] or type(error).__name__
