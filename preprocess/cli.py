@@ -40,7 +40,7 @@ from ups_data.errors import (
     UnknownFormatError,
     UpsDataError,
 )
-from ups_data.importance import METRICS, check_metrics
+from ups_data.importance import METRICS, check_metrics, default_recipe
 from ups_data.schema import CodecName, Manifest
 from ups_data.storage import open_store
 from ups_data.yaml_records import parse_record, parse_yaml
@@ -63,7 +63,8 @@ _Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on st
 _Debug = Annotated[bool, typer.Option("--debug", help="Show where an error came from.")]
 _Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what lies at the destination.")]
 _IMPORTANCE_HELP = (
-    f"Metrics and weights: gradient=1,temporal_change=1. One of {', '.join(METRICS)}, or your own: module:function."
+    f"Metrics and weights: gradient=1,temporal_change=1. One of {', '.join(METRICS)}, or your own: module:function. "
+    "Beside them exponent, floor, and clip.quantile or clip.times_mean."
 )
 _StorePath = Annotated[Path, typer.Argument(metavar="STORE", help="A finished store.")]
 
@@ -138,7 +139,7 @@ def convert_verb(  # noqa: PLR0913  one argument an option
             "codec": codec,
             "seed": seed,
             "splits": None if split is None else _parse_numbers(split, "--split"),
-            "importance": None if importance is None else {"metrics": _parse_numbers(importance, "--importance")},
+            "importance": None if importance is None else _parse_recipe(importance),
             "options": _parse_options(option or []) or None,
         }
         settings = _read_config(config, {key: value for key, value in typed.items() if value is not None})
@@ -386,12 +387,12 @@ def _read_config(path: Path | None, typed: Mapping[str, Any]) -> ConvertConfig:
             raise ConfigError(f"the configuration file {path} cannot be read: {error}") from error
         parsed = parse_yaml(text, where=path.name)
         # Checked alone first, so that a message about it names it and not the command line.
-        parse_record(ConvertConfig, parsed, where=path.name)
+        parse_record(ConvertConfig, _with_metrics(parsed), where=path.name)
         content = dict(parsed)
     for key, value in typed.items():
         # A metric typed changes the metrics alone, not the exponent that the file states.
         content[key] = {**content.get(key, {}), **value} if key in {"importance", "options"} else value
-    settings = parse_record(ConvertConfig, content, where=where)
+    settings = parse_record(ConvertConfig, _with_metrics(content), where=where)
     if settings.importance is not None:
         try:
             check_metrics(settings.importance)
@@ -409,6 +410,28 @@ def _parse_options(pairs: list[str]) -> dict[str, Any]:
             raise ConfigError(f"--option must be KEY=VALUE, got {pair!r}")
         options[key] = parse_yaml(value, where=f"--option {key}")
     return options
+
+
+def _with_metrics(content: Any) -> Any:
+    """Put the default metrics into a recipe that states other things alone."""
+    recipe = content.get("importance") if isinstance(content, Mapping) else None
+    if not isinstance(recipe, Mapping) or "metrics" in recipe:
+        return content
+    return {**content, "importance": {"metrics": default_recipe().metrics, **recipe}}
+
+
+def _parse_recipe(text: str) -> dict[str, Any]:
+    """Read metrics and the other numbers of a recipe: `gradient=1,exponent=1.5,clip.quantile=0.99`."""
+    recipe: dict[str, Any] = {}
+    for key, number in _parse_numbers(text, "--importance").items():
+        group, _, member = key.partition(".")
+        if key in {"exponent", "floor"}:
+            recipe[key] = number
+        elif group == "clip":
+            recipe.setdefault(group, {})[member] = number
+        else:
+            recipe.setdefault("metrics", {})[key] = number
+    return recipe
 
 
 def _parse_numbers(text: str, option: str) -> dict[str, float]:

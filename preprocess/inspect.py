@@ -11,7 +11,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from ups_data.schema import AxisSpec, Manifest
+from ups_data.schema import AxisSpec, ClipSpec, Manifest
 from ups_data.storage import Store
 
 
@@ -55,7 +55,7 @@ def inspect_store(store: Store) -> StoreSummary:
     manifest = store.manifest
     parts: Counter[str] = Counter()
     for entry in manifest.files:
-        parts[_part_of(entry.key)] += entry.size_bytes
+        parts[part_of(entry.key)] += entry.size_bytes
     tables = store.tables
     values = int((tables.num_frames.astype(object) * tables.num_points.astype(object)).sum())
     item_bytes = 8 if manifest.dtype == "float64" else 4
@@ -78,7 +78,8 @@ def format_bytes(count: int) -> str:
     return f"{size:.1f} TiB"
 
 
-def _part_of(key: str) -> str:
+def part_of(key: str) -> str:
+    """Return the part of a store that a file belongs to: its array, `trajectories`, or `metadata`."""
     parts = key.split("/")
     if parts[-1] == "zarr.json":
         return "metadata"
@@ -95,11 +96,18 @@ def _tables(summary: StoreSummary) -> Iterator[RenderableType]:
     yield from (Text(f"note: {note}") for note in summary.manifest.source.notes)
 
 
-def _new_table(title: str, *columns: str) -> Table:
+def new_table(title: str, *columns: str) -> Table:
+    """Return an empty table: names to the left, numbers to the right."""
     table = Table(title=title, title_justify="left", title_style="bold")
     for number, column in enumerate(columns):
         table.add_column(column, justify="left" if number == 0 else "right")
     return table
+
+
+def _describe_clip(clip: ClipSpec | None) -> str:
+    if clip is None:
+        return ""
+    return f", cut at quantile {clip.quantile:g}" if clip.quantile else f", cut at {clip.times_mean:g} times its mean"
 
 
 def _overview(summary: StoreSummary) -> Table:
@@ -117,7 +125,8 @@ def _overview(summary: StoreSummary) -> Table:
         "geometry": f"{manifest.geometry.kind}, {manifest.geometry.dims}-D, points per frame: {shape}",
         "pages": f"{layout.page_points} points each, {layout.num_strata} strata, curve {layout.curve}",
         "dense frames": layout.dense,
-        "importance": f"{metrics}; exponent {manifest.importance.exponent:g}, floor {manifest.importance.floor:g}",
+        "importance": f"{metrics}; exponent {manifest.importance.exponent:g}, floor {manifest.importance.floor:g}"
+        f"{_describe_clip(manifest.importance.clip)}",
         "values": f"{manifest.dtype}, codec {manifest.codec}",
         "source": f"{manifest.source.format}: {', '.join(file.name for file in manifest.source.files)}",
     }
@@ -129,7 +138,7 @@ def _overview(summary: StoreSummary) -> Table:
 
 def _statistics(manifest: Manifest) -> Table:
     title = f"Fields, statistics of {'all data' if manifest.statistics_split is None else 'the train split'}"
-    table = _new_table(title, "channel", "unit", "mean", "std", "min", "max", "change/frame")
+    table = new_table(title, "channel", "unit", "mean", "std", "min", "max", "change/frame")
     units = {name: field.unit for field in manifest.fields for name in field.channel_names}
     for record in manifest.statistics:
         change = "-" if record.delta_rms is None else f"{record.delta_rms:.4g}"
@@ -141,7 +150,7 @@ def _statistics(manifest: Manifest) -> Table:
 
 
 def _axes(manifest: Manifest) -> Table:
-    table = _new_table("Axes, in stored order", "axis", "unit", "lower", "upper", "nodes", "periodic")
+    table = new_table("Axes, in stored order", "axis", "unit", "lower", "upper", "nodes", "periodic")
     shape = manifest.geometry.shape if manifest.geometry.kind == "grid" else None
     for number, axis in enumerate(manifest.geometry.axes):
         nodes = str(shape[number]) if shape else "-"
@@ -155,14 +164,14 @@ def _axis_cells(axis: AxisSpec) -> tuple[Text, str, str]:
 
 
 def _parameters(manifest: Manifest) -> Table:
-    table = _new_table("Parameters", "parameter", "unit", "mean", "std")
+    table = new_table("Parameters", "parameter", "unit", "mean", "std")
     for record in manifest.parameters:
         table.add_row(Text(record.name), Text(record.unit or "-"), f"{record.mean:.4g}", f"{record.std:.4g}")
     return table
 
 
 def _sizes(summary: StoreSummary) -> Table:
-    table = _new_table(f"Size: {format_bytes(summary.size_bytes)}", "part", "bytes", "of dense frames")
+    table = new_table(f"Size: {format_bytes(summary.size_bytes)}", "part", "bytes", "of dense frames")
     for part, size in summary.part_bytes.items():
         table.add_row(part, format_bytes(size), f"{size / summary.dense_bytes:.1%}")
     table.add_row("dense frames, uncompressed", format_bytes(summary.dense_bytes), "100.0%")

@@ -195,17 +195,36 @@ class LayoutSpec(Record):
     dense: Literal["stored", "rebuilt"] = "stored"
 
 
+class ClipSpec(Record):
+    """Where importance is cut, so that a few points do not take all draws; one of the two is given.
+
+    Attributes:
+        quantile: of the importance of those points that have any.
+        times_mean: multiple of the mean importance.
+    """
+
+    quantile: Annotated[Finite, pydantic.Field(gt=0, lt=1)] | None = None
+    times_mean: Annotated[Finite, pydantic.Field(ge=1)] | None = None
+
+    @pydantic.model_validator(mode="after")
+    def _is_one_of_two(self) -> Self:
+        if (self.quantile is None) == (self.times_mean is None):
+            raise ValueError("clip takes quantile or times_mean, one of them")
+        return self
+
+
 class ImportanceSpec(Record):
     """The recipe of the importance maps.
 
-    m = sum over metrics of weight * metric; v = (m / mean(m)) ** exponent; w = v / mean(v) + floor, over its mean.
-    Each metric is the mean over channels of its map divided by that map's own mean, so channels count alike.
+    m = sum over metrics of weight * metric; v = (m / mean(m)) ** exponent, cut as `clip` says; w = v / mean(v) + floor,
+    over its mean. Each metric is the mean over its maps, each divided by its own mean, so channels count alike.
     """
 
     metrics: dict[str, Annotated[Finite, pydantic.Field(gt=0)]] = pydantic.Field(min_length=1)
     # Maps have mean 1, so no value exceeds the number of points: its eighth power still fits a float64.
     exponent: Annotated[Finite, pydantic.Field(gt=0, le=8)] = 2.0
     floor: Annotated[Finite, pydantic.Field(ge=0)] = 0.05
+    clip: ClipSpec | None = None
 
 
 class SourceFingerprint(Record):

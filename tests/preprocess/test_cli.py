@@ -19,6 +19,7 @@ import ups_data
 from preprocess.cli import app
 from tests.memory_source import wave_frames
 from ups_data.errors import StoreNotFoundError
+from ups_data.schema import ClipSpec
 
 VERBS = ("convert", "inspect", "validate", "prove", "show", "generate")
 RunCommand = Callable[..., subprocess.CompletedProcess[str]]
@@ -158,6 +159,18 @@ def test_a_metric_of_ones_own(waves: Path, tmp_path: Path, monkeypatch: pytest.M
     assert "loud_metrics" not in sys.modules
 
 
+def test_the_other_numbers_of_a_recipe_are_typed_beside_the_metrics(waves: Path, tmp_path: Path) -> None:
+    config = tmp_path / "c.yaml"
+    config.write_text("importance: {exponent: 1.5, clip: {times_mean: 20}}\n")
+    typed = ["--importance", "clip.quantile=0.99,floor=0.1"]
+    assert run("convert", waves, tmp_path / "s", "--config", config, *typed).exit_code == 0
+    recipe = ups_data.open_store(tmp_path / "s").manifest.importance
+    assert recipe.metrics == {"gradient": 1.0, "temporal_change": 1.0}
+    assert (recipe.exponent, recipe.floor) == (1.5, 0.1)
+    assert recipe.clip == ClipSpec(quantile=0.99)
+    assert "exponent 1.5, floor 0.1, cut at quantile 0.99" in run("inspect", tmp_path / "s").stdout
+
+
 def test_options_of_a_format_are_read_as_yaml(tmp_path: Path) -> None:
     path = tmp_path / "mine.h5"
     with h5py.File(path, "w") as file:
@@ -234,7 +247,7 @@ def test_an_unknown_layout_is_refused(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file["something"] = np.ones((9, 4))
     message = refused(run("convert", tmp_path / "a.h5", tmp_path / "s"), 2, tmp_path / "s")
-    assert "a.h5 is in no format that is known here. Its name looks like 'pdebench'" in message
+    assert "a.h5 is in no format that is known here. It holds something." in message
 
 
 @pytest.mark.parametrize("part", [[], ["--overwrite"]])
@@ -263,6 +276,9 @@ def test_a_finished_store_is_replaced_only_when_asked(store: Path, waves: Path) 
         (["--format", "array"], "there is no format 'array'. Did you mean 'arrays'?"),
         (["--importance", "gradent=1"], "no importance metric 'gradent'. Did you mean 'gradient'?"),
         (["--importance", "nowhere:Metric=1"], "metric 'nowhere:Metric': module 'nowhere' cannot be imported"),
+        (["--importance", "clip=9"], "in importance.clip, has the unknown key ''. Valid names: quantile, times_mean"),
+        (["--importance", "clip.times_mean=0.1"], "clip.times_mean: Input should be greater than or equal to 1"),
+        (["--importance", "clip.quantile=0.9,clip.times_mean=9"], "clip takes quantile or times_mean, one of them"),
         (["--importance", "json:dumps=1"], "metric 'json:dumps' is of type function and no metric"),
         (["--importance", "gradient"], "--importance must be NAME=NUMBER,NAME=NUMBER,..., got 'gradient'"),
         (["--importance", "gradient=1,gradient=2"], "--importance must name every entry once"),
@@ -305,7 +321,7 @@ def test_the_configuration_file_is_checked(waves: Path, tmp_path: Path, text: st
 def test_paths_are_checked(waves: Path, tmp_path: Path) -> None:
     for sources, message in [
         ([waves.with_name("wave.yaml")], "wave.yaml is not there. Did you mean 'waves.yaml'?"),
-        ([waves.parent], "is a directory; name the files in it"),
+        ([waves.parent], "is a directory, and no format's data set; name the files in it"),
         ([waves, waves], "every file can be given once"),
         ([waves.with_name("u.npy")], "does not say what their dimensions mean"),
     ]:

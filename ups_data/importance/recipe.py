@@ -14,7 +14,7 @@ from ups_data.importance.temporal_change import TemporalChangeMetric
 from ups_data.importance.value import ValueMetric
 from ups_data.importance.variance import VarianceMetric
 from ups_data.importance.vorticity import VorticityMetric
-from ups_data.schema import ImportanceSpec
+from ups_data.schema import ClipSpec, ImportanceSpec
 
 METRICS: dict[str, type[ImportanceMetric]] = {
     "gradient": GradientMetric,
@@ -88,7 +88,7 @@ class ImportanceMap:
         for name, metric in self._metrics.items():
             mixture += self._spec.metrics[name] * _average_maps(self._read_maps(name, metric))
         if mixture.any():
-            mixture = (mixture / mixture.mean()) ** self._spec.exponent
+            mixture = _clip((mixture / mixture.mean()) ** self._spec.exponent, self._spec.clip)
             mixture = mixture / mixture.mean() + self._spec.floor
             mixture /= mixture.mean()
         else:
@@ -109,6 +109,15 @@ class ImportanceMap:
 
 def _factory(name: str) -> type[ImportanceMetric] | FunctionFactory:
     return METRICS[name] if name in METRICS else load_factory(name)
+
+
+def _clip(values: Float64[np.ndarray, "*space"], clip: ClipSpec | None) -> Float64[np.ndarray, "*space"]:
+    if clip is not None and clip.times_mean is not None:
+        return np.minimum(values, clip.times_mean * values.mean())
+    if clip is not None and clip.quantile is not None:
+        # Of positive values: where most of a field is at rest, a quantile of all would be zero and cut everything.
+        return np.minimum(values, np.quantile(values[values > 0], clip.quantile))
+    return values
 
 
 def _average_maps(maps: Float64[np.ndarray, "map *space"]) -> Float64[np.ndarray, "*space"]:
