@@ -79,6 +79,20 @@ DATASETS: Mapping[str, PackagedDataset] = {
             ),
         },
     ),
+    "smithers-navier-stokes": PackagedDataset(
+        package="smithers",
+        version="0.0.1",
+        sha256="23d516018b5257b328702dd33871b637bf98cb2432cb03da41bf773768410f78",
+        licence="MIT",
+        files={
+            name: PackagedFile(member=f"smithers/dataset/datasets/navier_stokes/{name}.npy", sha256=sha256)
+            for name, sha256 in {
+                "coords": "8e4e2e1ab664baa3096ad2075d882216cb759200ac677d7850d0280a45a11696",
+                "params": "39b1f668653ae53b87a1df0b5116fd4062e6f726247fb81b0de0d4a3ded638df",
+                "snapshots": "081074305d9443927775a590d35b2657bd1b01f94f03e7e3cb2ac8445879607b",
+            }.items()
+        },
+    ),
 }
 """Every data set by name."""
 
