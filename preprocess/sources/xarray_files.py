@@ -1,8 +1,9 @@
 """NetCDF files through xarray: weather, ocean, whatever follows the CF conventions or is described by a few options.
 
 What a dimension means is told by its coordinate variable (`axis`, `units`, `standard_name`) or by an option; where
-neither tells, the file is refused with what to state. A coordinate that falls (latitudes from north to south) is read
-backwards, so that nodes increase. A longitude whose nodes go once around the globe is periodic.
+neither tells, the file is refused with what to state. Axes come out as x (longitude), y (latitude), z where the file
+tells which they are, else in the order of its dimensions. A coordinate that falls (latitudes from north to south) is
+read backwards, so that nodes increase. A longitude whose nodes go once around the globe is periodic.
 
 Times are kept as the file counts them, with its own unit ("hours since 1979-01-01"): calendars are not interpreted.
 Packed values are unpacked and missing ones become NaN, which a conversion refuses with its place.
@@ -36,7 +37,15 @@ if TYPE_CHECKING:
 _NETCDF3_MAGIC = (b"CDF\x01", b"CDF\x02", b"CDF\x05")
 _EAST = ("degrees_east", "degree_east", "degrees_e", "degree_e", "degreese", "degreee")
 _NORTH = ("degrees_north", "degree_north", "degrees_n", "degree_n", "degreesn", "degreen")
-_SPATIAL_NAMES = ("longitude", "latitude", "projection_x_coordinate", "projection_y_coordinate", "height", "depth")
+_STANDARD_NAMES = {
+    "longitude": "x",
+    "projection_x_coordinate": "x",
+    "latitude": "y",
+    "projection_y_coordinate": "y",
+    "height": "z",
+    "depth": "z",
+}
+_SPACE = ("x", "y", "z", "space")
 
 
 class XarrayOptions(Record):
@@ -62,7 +71,7 @@ class XarrayOptions(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class _Roles:
-    """Which dimension is which; `space` in stored order."""
+    """Which dimension is which; `space` in the order of the axes."""
 
     time: str | None
     space: tuple[str, ...]
@@ -255,8 +264,9 @@ def _find_roles(dataset: xarray.Dataset, options: XarrayOptions, path: Path) -> 
     time = options.time or (times[0] if len(times) == 1 else None)
     if options.time is None and len(times) > 1:
         raise SourceError(f"{path.name}: time may be any of {', '.join(times)}; say which: --option time={times[0]}")
-    told = options.space or tuple(dim for dim in dims if meanings[dim] == "space")
-    space = tuple(dim for dim in dims if dim in told and dim not in (time, options.trajectory))
+    told = options.space or tuple(dim for dim in dims if meanings[dim] in _SPACE)
+    stored = [dim for dim in dims if dim in told and dim not in (time, options.trajectory)]
+    space = tuple(sorted(stored, key=lambda dim: _SPACE.index(meanings[dim] or "space")))
     _refuse_unknown_dims(dataset, options, path, known={time, options.trajectory, *space})
     if not 1 <= len(space) <= 3:
         raise SourceError(
@@ -285,7 +295,7 @@ def _refuse_unknown_dims(
 
 
 def _meaning_of(dataset: xarray.Dataset, dim: str) -> str | None:
-    """Return `time` or `space` where the coordinate variable of a dimension tells."""
+    """Return `time`, `x`, `y`, `z` or `space` where the coordinate variable of a dimension tells."""
     if dim not in dataset.variables:
         return None
     variable = dataset[dim]
@@ -293,9 +303,11 @@ def _meaning_of(dataset: xarray.Dataset, dim: str) -> str | None:
     standard_name = (_text(variable, "standard_name") or "").lower()
     if axis == "T" or " since " in units or standard_name == "time":
         return "time"
-    if axis in ("X", "Y", "Z") or units in (*_EAST, *_NORTH) or standard_name in _SPATIAL_NAMES:
-        return "space"
-    return "space" if _text(variable, "positive") else None
+    if axis in ("X", "Y", "Z"):
+        return axis.lower()
+    if units in _EAST or units in _NORTH:
+        return "x" if units in _EAST else "y"
+    return _STANDARD_NAMES.get(standard_name, "z" if _text(variable, "positive") else None)
 
 
 def _find_variables(dataset: xarray.Dataset, roles: _Roles, options: XarrayOptions, path: Path) -> tuple[str, ...]:

@@ -28,19 +28,19 @@ def test_a_weather_file_tells_all_by_itself(netcdf: str, tmp_path: Path) -> None
     assert isinstance(source, XarraySource)
     assert [(field.name, field.unit) for field in source.fields] == [("u10", "m s-1"), ("orography", "m")]
     assert [(axis.name, axis.unit, axis.periodic) for axis in source.axes] == [
-        ("lat", "degrees_north", False),
         ("lon", "degrees_east", True),
+        ("lat", "degrees_north", False),
     ]
-    assert (source.axes[1].lower, source.axes[1].upper) == (0.0, 360.0)
+    assert (source.axes[0].lower, source.axes[0].upper) == (0.0, 360.0)
     assert source.time_unit == "hours since 1979-01-01"
     np.testing.assert_array_equal(source.trajectories[0].times, 6.0 * np.arange(6))
-    latitudes, longitudes = source.read_coordinates(0)
+    longitudes, latitudes = source.read_coordinates(0)
     np.testing.assert_array_equal(latitudes, LATITUDES[::-1])
     np.testing.assert_array_equal(longitudes, LONGITUDES)
     frames = source.read_frames(0, 2, 5)
     assert frames.dtype == np.float32
-    np.testing.assert_array_equal(frames[:, 0], data["u10"].values[2:5, ::-1])
-    np.testing.assert_array_equal(frames[:, 1], np.broadcast_to(data["orography"].values[::-1], frames[:, 1].shape))
+    np.testing.assert_array_equal(frames[:, 0], data["u10"].values[2:5, ::-1].swapaxes(1, 2))
+    np.testing.assert_array_equal(frames[:, 1], np.broadcast_to(data["orography"].values[::-1].T, frames[:, 1].shape))
     assert "lat falls in the files and is read backwards" in source.notes
 
 
@@ -50,8 +50,8 @@ def test_a_store_of_it_equals_the_file_by_name_of_node(tmp_path: Path) -> None:
     convert(source, tmp_path / "store", ConvertSettings(splits={"train": 0.67, "test": 0.33}))
     store = ups_data.open_store(tmp_path / "store")
     assert [store.num_frames(number) for number in range(len(store))] == [4, 4, 2]
-    latitudes, longitudes = store.axes(1)
-    expected = data["u10"].sel(lat=latitudes, lon=longitudes).values[4:8]
+    longitudes, latitudes = store.axes(1)
+    expected = data["u10"].sel(lat=latitudes, lon=longitudes).transpose("time", "lon", "lat").values[4:8]
     np.testing.assert_array_equal(store.read_frames(1, range(4), (0,))[:, 0], expected.reshape(4, -1))
 
 
@@ -72,9 +72,7 @@ def test_members_are_trajectories_and_their_numbers_parameters(tmp_path: Path) -
     assert [dict(info.parameters) for info in source.trajectories] == [
         {"viscosity": pytest.approx(0.1 * number), "gravity": 9.81} for number in (1, 2, 3)
     ]
-    # Axes come in the order of the file's dimensions, whatever the order in a variable.
-    order = [axis.name for axis in source.axes]
-    expected = data["u"].isel(member=2, lat=slice(None, None, -1)).transpose("time", *order).values
+    expected = data["u"].isel(member=2, lat=slice(None, None, -1)).transpose("time", "lon", "lat").values
     np.testing.assert_array_equal(source.read_frames(2, 0, 4)[:, 0], expected)
 
 
@@ -108,7 +106,9 @@ def test_packed_values_are_unpacked_and_gaps_are_refused_with_their_place(tmp_pa
     data = weather()
     packing = {"u10": {"dtype": "int16", "scale_factor": 0.001, "_FillValue": -32768}}
     source = open_source([write(data, tmp_path / "packed.nc", encoding=packing)], options={"variables": ["u10"]})
-    np.testing.assert_allclose(source.read_frames(0, 0, 6)[:, 0], data["u10"].values[:, ::-1], atol=0.00051)
+    np.testing.assert_allclose(
+        source.read_frames(0, 0, 6)[:, 0], data["u10"].values[:, ::-1].swapaxes(1, 2), atol=0.00051
+    )
     data["u10"][3, 2, 5] = np.nan
     gappy = open_source([write(data, tmp_path / "gaps.nc")], options={"variables": ["u10"]})
     with pytest.raises(SourceError, match=r"gaps\.nc.*frame 3"):
@@ -123,7 +123,7 @@ def test_bounds_are_no_fields_and_other_variables_are_not_dropped_unsaid(tmp_pat
     assert "variables that were not converted: lat_bnds" in source.notes
     zonal = weather(zonal=(("time", "lat"), np.zeros((6, 9))))
     path = write(zonal, tmp_path / "zonal.nc")
-    with pytest.raises(SourceError, match=r"'zonal' has dimensions \('time', 'lat'\), not all of lat, lon"):
+    with pytest.raises(SourceError, match=r"'zonal' has dimensions \('time', 'lat'\), not all of lon, lat"):
         open_source([path])
     chosen = open_source([path], options={"variables": ["u10"]})
     assert [field.name for field in chosen.fields] == ["u10"]
