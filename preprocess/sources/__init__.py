@@ -12,6 +12,7 @@ from typing import Any
 
 from preprocess.sources.arrays import ArraysSource
 from preprocess.sources.base import Source, TrajectoryInfo
+from preprocess.sources.car_cfd import CarCFDSource
 from preprocess.sources.hdf5_files import has_hdf5_magic, open_hdf5
 from preprocess.sources.neuraloperator import NeuralOperatorSource
 from preprocess.sources.pdearena import PDEArenaSource
@@ -24,7 +25,15 @@ __all__ = ["SOURCES", "Source", "TrajectoryInfo", "open_source"]
 
 SOURCES: Mapping[str, type[Source]] = {
     source.format: source
-    for source in (ArraysSource, NeuralOperatorSource, PDEArenaSource, PDEBenchSource, WellSource, XarraySource)
+    for source in (
+        ArraysSource,
+        CarCFDSource,
+        NeuralOperatorSource,
+        PDEArenaSource,
+        PDEBenchSource,
+        WellSource,
+        XarraySource,
+    )
 }
 """Every format by name."""
 

@@ -1,7 +1,9 @@
-"""neuraloperator's `.pt` files: Darcy flow, and Burgers in one dimension.
+"""neuraloperator's `.pt` files: Darcy flow, Navier-Stokes, and Burgers in one dimension.
 
 * Darcy: a dictionary of `x`, bool (N, H, W), the phase of the medium, and `y`, float32 (N, H, W), the pressure. One
   frame a trajectory.
+* Navier-Stokes (`nsforcing_...`): a dictionary of `x`, the forcing, and `y`, the vorticity that it leads to, floats
+  (N, H, W). One frame a trajectory. Where neither type nor name tells it from Darcy, the option `problem` must.
 * Burgers: a dictionary of `input` (N, X), `output` (N, T, X), whose first frame is the input, and `visc`, one number.
 
 Where the nodes lie, the files do not say. `darcy_test_16` equals every second node of `darcy_test_32`, bit for bit,
@@ -11,6 +13,8 @@ the last: the domain is [0, 1], not periodic, and the nodes at 1 are not stored.
 
 `burgers_lowres.pt` is periodic on x_i = i / n and has 0.06 between two frames: solving u_t + u u_x = visc u_xx from one
 frame gives the next to 2e-5 of the change after that time, and to 3e-2 after 0.058. Other files need to be told.
+
+Navier-Stokes is solved on a torus; its nodes are taken at i/n of a period, in periods, as neuraloperator embeds them.
 
 Files are loaded with `weights_only=True`: no code in them is ever run.
 """
@@ -44,8 +48,8 @@ class NeuralOperatorSource(Source):
     """One or several files of one problem; train and test files become one data set with their split."""
 
     format: ClassVar[str] = "neuraloperator"
-    summary: ClassVar[str] = "neuraloperator .pt files (darcy_train_16.pt, darcy_test_16.pt, burgers_lowres.pt)"
-    keys: ClassVar[frozenset[str]]
+    summary: ClassVar[str] = "neuraloperator .pt files (darcy_train_16.pt, nsforcing_train_128.pt, burgers_lowres.pt)"
+    problem: ClassVar[str]
     field_key: ClassVar[str]
 
     _nodes: tuple[Float64[np.ndarray, " _"], ...]
@@ -67,35 +71,30 @@ class NeuralOperatorSource(Source):
         if not _is_torch_archive(path):
             return False
         try:
-            return _layout_of(_load_tensors(path)) is not None
+            return bool(_candidates(_load_tensors(path)))
         except SourceError:
             return False
 
     @classmethod
     def open(cls, paths: Sequence[Path], options: Mapping[str, Any]) -> NeuralOperatorSource:
-        """Open Darcy or Burgers files.
+        """Open files of one problem.
 
         Args:
             paths: files of one problem and one resolution.
-            options: for Burgers, `time_step`: the time between two frames, which its files do not tell.
+            options: `problem`: `darcy` or `navier_stokes`, where neither types nor name tell; for Burgers, `time_step`:
+                the time between two frames, which its files do not tell.
 
         Raises:
             SourceError: a file that is damaged, of another problem or resolution, or of no known problem.
             ConfigError: an option that the problem does not have.
         """
         tensors = [_load_tensors(path) for path in paths]
-        layouts = [_layout_of(content) for content in tensors]
-        for path, layout, content in zip(paths, layouts, tensors, strict=True):
-            if layout is None:
-                raise SourceError(
-                    f"{path} holds {_summarise(content)}; Darcy files hold x (N, H, W) of bool and y of the same "
-                    f"shape, Burgers files hold input (N, X), output (N, T, X) and visc"
-                )
+        told = options.get("problem")
+        layouts = [_choose(path, content, told) for path, content in zip(paths, tensors, strict=True)]
+        for path, layout in zip(paths, layouts, strict=True):
             if layout is not layouts[0]:
                 raise SourceError(f"{paths[0].name} and {path.name} hold different problems; convert them one by one")
-        if layouts[0] is BurgersSource:
-            return BurgersSource(paths, tensors, options)
-        return DarcySource(paths, tensors, options)
+        return layouts[0](paths, tensors, {key: value for key, value in options.items() if key != "problem"})
 
     @abstractmethod
     def _describe(self, array: Shaped[np.ndarray, "..."]) -> None:
@@ -159,7 +158,7 @@ class NeuralOperatorSource(Source):
 class DarcySource(NeuralOperatorSource):
     """Steady Darcy flow: -div(a grad u) = f, `x` the phase of a, `y` the pressure u."""
 
-    keys: ClassVar[frozenset[str]] = frozenset({"x", "y"})
+    problem: ClassVar[str] = "darcy"
     field_key: ClassVar[str] = "y"
 
     def __init__(self, paths: Sequence[Path], tensors: Sequence[Tensors], options: Mapping[str, Any]) -> None:
@@ -186,10 +185,37 @@ class DarcySource(NeuralOperatorSource):
         return np.stack(both)[None][frames]
 
 
+class NavierStokesSource(NeuralOperatorSource):
+    """Forced flow on a torus: `x` the forcing, `y` the vorticity at the end."""
+
+    problem: ClassVar[str] = "navier_stokes"
+    field_key: ClassVar[str] = "y"
+
+    def __init__(self, paths: Sequence[Path], tensors: Sequence[Tensors], options: Mapping[str, Any]) -> None:
+        _refuse_unknown(options, (), "Navier-Stokes files")
+        super().__init__(paths, tensors)
+
+    def _describe(self, array: Shaped[np.ndarray, "..."]) -> None:
+        self.name = "navier_stokes"
+        self.fields = (FieldSpec(name="forcing"), FieldSpec(name="vorticity"))
+        self.notes = ("nodes lie at i/n of a period of the torus, lengths are in periods; the files do not tell them",)
+        shape = array.shape[1:]
+        self._nodes = tuple(np.arange(size) / size for size in shape)
+        self.axes = tuple(
+            grid_axis(name, nodes, periodic=True, where=self.paths[0].name, extent=(0.0, 1.0))
+            for name, nodes in zip(("x", "y"), self._nodes, strict=True)
+        )
+        self.trajectories = tuple(self._trajectory(place, shape, np.zeros(1), {}) for place in self._places)
+
+    def _read(self, tensors: Tensors, row: int, frames: slice) -> Shaped[np.ndarray, "time channel *space"]:
+        both = (tensors["x"][row].astype(self.dtype), tensors["y"][row].astype(self.dtype))
+        return np.stack(both)[None][frames]
+
+
 class BurgersSource(NeuralOperatorSource):
     """Burgers' equation in one dimension: u_t + u u_x = visc u_xx."""
 
-    keys: ClassVar[frozenset[str]] = frozenset({"input", "output", "visc"})
+    problem: ClassVar[str] = "burgers"
     field_key: ClassVar[str] = "output"
 
     def __init__(self, paths: Sequence[Path], tensors: Sequence[Tensors], options: Mapping[str, Any]) -> None:
@@ -264,17 +290,42 @@ def _load_tensors(path: Path) -> Tensors:
     return {key: tensor.numpy() for key, tensor in content.items()}
 
 
-def _layout_of(tensors: Tensors) -> type[NeuralOperatorSource] | None:
-    """Tell the problem by keys, ranks and types; None for another one."""
+_Problem = type[DarcySource] | type[NavierStokesSource] | type[BurgersSource]
+_PROBLEM_BY_NAME: Mapping[str, _Problem] = {"darcy": DarcySource, "nsforcing": NavierStokesSource}
+
+
+def _candidates(tensors: Tensors) -> tuple[_Problem, ...]:
+    """Tell by keys, ranks and types which problems a file may hold."""
     shapes = {key: array.shape for key, array in tensors.items()}
-    if shapes.keys() == DarcySource.keys:
-        fits = len(shapes["x"]) == 3 and shapes["x"] == shapes["y"] and tensors["x"].dtype == np.bool_
-        return DarcySource if fits else None
-    if shapes.keys() == BurgersSource.keys:
+    if shapes.keys() == {"x", "y"} and len(shapes["x"]) == 3 and shapes["x"] == shapes["y"]:
+        # The phase of a medium is never a forcing; a coefficient stored as numbers looks like one.
+        return (DarcySource,) if tensors["x"].dtype == np.bool_ else (DarcySource, NavierStokesSource)
+    if shapes.keys() == {"input", "output", "visc"} and len(shapes["output"]) == 3:
         rows, *_ = shapes["output"]
-        fits = len(shapes["output"]) == 3 and shapes["input"] == (rows, shapes["output"][-1])
-        return BurgersSource if fits else None
-    return None
+        return (BurgersSource,) if shapes["input"] == (rows, shapes["output"][-1]) else ()
+    return ()
+
+
+def _choose(path: Path, tensors: Tensors, told: Any) -> _Problem:
+    found = _candidates(tensors)
+    if not found:
+        raise SourceError(
+            f"{path} holds {_summarise(tensors)}; Darcy files hold x (N, H, W) of bool and y of the same shape, "
+            f"Navier-Stokes files both of floats, Burgers files input (N, X), output (N, T, X) and visc"
+        )
+    by_problem = {candidate.problem: candidate for candidate in found}
+    if told is not None:
+        if told not in by_problem:
+            raise ConfigError(f"{path.name}: option problem is {told!r}. {suggest(str(told), by_problem)}")
+        return by_problem[told]
+    named = [problem for part, problem in _PROBLEM_BY_NAME.items() if part in path.name.lower() and problem in found]
+    chosen = found if len(found) == 1 else named
+    if len(chosen) != 1:
+        raise SourceError(
+            f"{path.name} may hold {' or '.join(by_problem)}, and neither types nor name tell; say which: "
+            f"--option problem={next(iter(by_problem))}"
+        )
+    return chosen[0]
 
 
 def _split_of(path: Path) -> str | None:

@@ -12,7 +12,7 @@ import zarr
 from preprocess.convert import convert
 from preprocess.settings import ConvertSettings
 from preprocess.sources import open_source
-from preprocess.sources.neuraloperator import BurgersSource, DarcySource, NeuralOperatorSource
+from preprocess.sources.neuraloperator import BurgersSource, DarcySource, NavierStokesSource, NeuralOperatorSource
 from ups_data.errors import ConfigError, SourceError, UnknownFormatError
 
 
@@ -90,6 +90,40 @@ def test_a_split_that_one_file_alone_names_is_refused(tmp_path: Path) -> None:
         open_source(paths)
 
 
+# -- Navier-Stokes ---------------------------------------------------------------------------------------------------
+
+
+def flow(size: int = 8) -> dict[str, torch.Tensor]:
+    random = torch.Generator().manual_seed(3)
+    return {name: torch.randn((4, size, size + 2), generator=random) for name in ("x", "y")}
+
+
+def test_navier_stokes_comes_out_as_it_is(tmp_path: Path) -> None:
+    content = flow()
+    source = open_source([save(tmp_path / "nsforcing_train_8.pt", content)])
+    assert isinstance(source, NavierStokesSource)
+    assert [field.name for field in source.fields] == ["forcing", "vorticity"]
+    assert [(axis.lower, axis.upper, axis.periodic) for axis in source.axes] == [(0.0, 1.0, True)] * 2
+    info = source.trajectories[3]
+    assert (info.item, info.shape, info.split) == ("nsforcing_train_8.pt: y[3]", (8, 10), "train")
+    wanted = np.stack([content["x"][3].numpy(), content["y"][3].numpy()])[None]
+    np.testing.assert_array_equal(source.read_frames(3, 0, 1), wanted)
+
+
+def test_floats_of_no_telling_name_list_the_candidates(tmp_path: Path) -> None:
+    path = save(tmp_path / "train_8.pt", flow())
+    with pytest.raises(SourceError, match=r"train_8.pt may hold darcy or navier_stokes, .*: --option problem=darcy"):
+        open_source([path])
+    assert isinstance(open_source([path], options={"problem": "navier_stokes"}), NavierStokesSource)
+    assert isinstance(open_source([path], options={"problem": "darcy"}), DarcySource)
+    with pytest.raises(ConfigError, match=r"option problem is 'stokes'\. Did you mean 'navier_stokes'\?"):
+        open_source([path], options={"problem": "stokes"})
+
+
+def test_darcy_of_floats_is_told_by_its_name(tmp_path: Path) -> None:
+    assert isinstance(open_source([save(tmp_path / "darcy_train_8.pt", flow())]), DarcySource)
+
+
 # -- Burgers ---------------------------------------------------------------------------------------------------------
 
 
@@ -153,7 +187,7 @@ def test_problems_are_not_mixed(tmp_path: Path) -> None:
     "content",
     [
         {"a": torch.zeros(2, 3)},
-        {"x": torch.zeros(2, 3, 3), "y": torch.zeros(2, 3, 3)},
+        {"x": torch.zeros(2, 3), "y": torch.zeros(2, 3)},
         {"x": torch.zeros(2, 3, 3, dtype=torch.bool), "y": torch.zeros(2, 3, 4)},
         {"input": torch.zeros(2, 3), "output": torch.zeros(2, 4, 5), "visc": torch.zeros(1)},
     ],

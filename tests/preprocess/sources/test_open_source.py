@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from preprocess.sources import SOURCES, open_source
-from tests.preprocess.sources.specimens import smoke_specimen, weather, well_specimen
+from tests.preprocess.sources.specimens import car_folder, smoke_specimen, weather, well_specimen
 from ups_data.errors import SourceError, UnknownFormatError
 
 WriteArrays = Callable[..., Path]
@@ -33,11 +33,13 @@ def test_formats_go_by_content_and_not_by_name(
         "arrays": write_arrays().rename(tmp_path / "one.h5"),
         "pdebench": burgers_file(write_hdf5, "two.pt"),
         "neuraloperator": darcy_file(tmp_path / "three.yaml"),
+        "car_cfd": tmp_path / "seven.zarr",
         "pdearena": smoke_specimen("five.hdf").write(tmp_path),
         "the_well": well_specimen("four.npy").write(tmp_path),
         "netcdf": tmp_path / "six.pt",
     }
     assert files.keys() == SOURCES.keys()
+    car_folder(files["car_cfd"])
     weather().to_netcdf(files["netcdf"])
     for name, path in files.items():
         assert open_source([path]).format == name
