@@ -28,7 +28,7 @@ import typer
 from preprocess.convert import Progress, convert
 from preprocess.inspect import format_bytes, inspect_store
 from preprocess.settings import ConvertSettings
-from preprocess.sources import SOURCES, open_source
+from preprocess.sources import SOURCES, Source, open_source
 from preprocess.sources.generated import RECIPES, GenerateSettings, generate
 from ups_data.errors import (
     ConfigError,
@@ -68,6 +68,24 @@ _IMPORTANCE_HELP = (
 )
 _StorePath = Annotated[Path, typer.Argument(metavar="STORE", help="A finished store.")]
 
+# Of `convert` and of `plan`, which tells what `convert` will do.
+_Sources = Annotated[list[Path], typer.Argument(metavar="SOURCE", help="Files of one data set.")]
+_Format = Annotated[
+    str | None, typer.Option("--format", help=f"One of {', '.join(SOURCES)}; recognised by content otherwise.")
+]
+_Config = Annotated[Path | None, typer.Option("--config", help="YAML file of settings.")]
+_Importance = Annotated[str | None, typer.Option("--importance", help=_IMPORTANCE_HELP)]
+_Strata = Annotated[int | None, typer.Option("--strata", help="Bands of importance.")]
+_PagePoints = Annotated[int | None, typer.Option("--page-points", help="Points of a page.")]
+_Codec = Annotated[CodecName | None, typer.Option("--codec", help="Compressor.")]
+_Split = Annotated[
+    str | None, typer.Option("--split", help="Shares where the source has no splits: train=0.8,valid=0.1,test=0.1.")
+]
+_Seed = Annotated[int | None, typer.Option("--seed", help="Of the split and of the dealing of pages.")]
+_Options = Annotated[
+    list[str] | None, typer.Option("--option", help="KEY=VALUE for the source's format; may be repeated.")
+]
+
 
 class ConvertConfig(ConvertSettings):
     """What a configuration file of `convert` may hold: the settings, and how the source is read.
@@ -104,51 +122,89 @@ def _whole(
 
 @app.command("convert", epilog="Example: ups-preprocess convert darcy_train_16.pt darcy_test_16.pt data/darcy")
 def convert_verb(  # noqa: PLR0913  one argument an option
-    sources: Annotated[list[Path], typer.Argument(metavar="SOURCE", help="Files of one data set.")],
+    sources: _Sources,
     dest: Annotated[Path, typer.Argument(metavar="DEST", help="The store to make.")],
     *,
-    format: Annotated[  # noqa: A002  the name of the option
-        str | None,
-        typer.Option("--format", help=f"One of {', '.join(SOURCES)}; recognised by content otherwise."),
-    ] = None,
-    config: Annotated[Path | None, typer.Option("--config", help="YAML file of settings.")] = None,
+    format: _Format = None,  # noqa: A002  the name of the option
+    config: _Config = None,
     name: Annotated[str | None, typer.Option("--name", help="Name of the store; the destination's otherwise.")] = None,
-    importance: Annotated[str | None, typer.Option("--importance", help=_IMPORTANCE_HELP)] = None,
-    strata: Annotated[int | None, typer.Option("--strata", help="Bands of importance.")] = None,
-    page_points: Annotated[int | None, typer.Option("--page-points", help="Points of a page.")] = None,
-    codec: Annotated[CodecName | None, typer.Option("--codec", help="Compressor.")] = None,
-    split: Annotated[
-        str | None,
-        typer.Option("--split", help="Shares where the source has no splits: train=0.8,valid=0.1,test=0.1."),
-    ] = None,
-    seed: Annotated[int | None, typer.Option("--seed", help="Of the split and of the dealing of pages.")] = None,
-    option: Annotated[
-        list[str] | None, typer.Option("--option", help="KEY=VALUE for the source's format; may be repeated.")
-    ] = None,
+    importance: _Importance = None,
+    strata: _Strata = None,
+    page_points: _PagePoints = None,
+    codec: _Codec = None,
+    split: _Split = None,
+    seed: _Seed = None,
+    option: _Options = None,
     overwrite: _Overwrite = False,
     as_json: _Json = False,
     debug: _Debug = False,
 ) -> None:
     """Convert a data set to a store."""
     with _errors_reported(as_json=as_json, debug=debug):
-        typed = {
-            "format": format,
-            "name": name,
-            "num_strata": strata,
-            "page_points": page_points,
-            "codec": codec,
-            "seed": seed,
-            "splits": None if split is None else _parse_numbers(split, "--split"),
-            "importance": None if importance is None else _parse_recipe(importance),
-            "options": _parse_options(option or []) or None,
-        }
-        settings = _read_config(config, {key: value for key, value in typed.items() if value is not None})
         started = time.monotonic()
-        source = open_source(sources, settings.format, settings.options)
-        chosen = ConvertSettings(**settings.model_dump(exclude={"format", "options"}))
+        source, chosen = _open_request(
+            sources,
+            config,
+            format=format,
+            name=name,
+            num_strata=strata,
+            page_points=page_points,
+            codec=codec,
+            seed=seed,
+            splits=None if split is None else _parse_numbers(split, "--split"),
+            importance=None if importance is None else _parse_recipe(importance),
+            options=_parse_options(option or []) or None,
+        )
         with _progress_shown() as progress:
             manifest = convert(source, dest, chosen, overwrite=overwrite, progress=progress)
         _report_conversion(manifest, dest, time.monotonic() - started, as_json=as_json)
+
+
+@app.command("plan", epilog="Example: ups-preprocess plan darcy_train_16.pt darcy_test_16.pt --codec blosc-lz4")
+def plan_verb(  # noqa: PLR0913  one argument an option
+    sources: _Sources,
+    *,
+    format: _Format = None,  # noqa: A002  the name of the option
+    config: _Config = None,
+    importance: _Importance = None,
+    strata: _Strata = None,
+    page_points: _PagePoints = None,
+    codec: _Codec = None,
+    split: _Split = None,
+    seed: _Seed = None,
+    option: _Options = None,
+    scratch: Annotated[
+        Path | None,
+        typer.Option("--scratch", help="Where the sample goes, best beside the destination; else a temporary folder."),
+    ] = None,
+    sample_mib: Annotated[
+        int, typer.Option("--sample-mib", help="Size of the sample; 0 for none, hence no estimates.", min=0)
+    ] = 32,
+    as_json: _Json = False,
+    debug: _Debug = False,
+) -> None:
+    """Tell what a conversion will write, need and take; a small part is converted to find out, and removed."""
+    from preprocess.forecast import forecast
+
+    with _errors_reported(as_json=as_json, debug=debug):
+        source, chosen = _open_request(
+            sources,
+            config,
+            format=format,
+            num_strata=strata,
+            page_points=page_points,
+            codec=codec,
+            seed=seed,
+            splits=None if split is None else _parse_numbers(split, "--split"),
+            importance=None if importance is None else _parse_recipe(importance),
+            options=_parse_options(option or []) or None,
+        )
+        with _progress_shown() as progress:
+            made = forecast(source, chosen, scratch=scratch, sample_bytes=sample_mib * 2**20, progress=progress)
+        if as_json:
+            _print_json({"ok": True, **made.to_dict()})
+        else:
+            rich.console.Console().print(made.to_tables())
 
 
 @app.command("inspect", epilog="Example: ups-preprocess inspect data/darcy")
@@ -373,6 +429,13 @@ class _PlainProgress:
         if done == total or now - self._last >= _PLAIN_LINE_SECONDS:
             typer.echo(f"{what}: {done} of {total}", err=True)
             self._last = now
+
+
+def _open_request(sources: list[Path], config: Path | None, **typed: Any) -> tuple[Source, ConvertSettings]:
+    """Open a source as the configuration file and what was typed above it say; None is what was not typed."""
+    settings = _read_config(config, {key: value for key, value in typed.items() if value is not None})
+    source = open_source(sources, settings.format, settings.options)
+    return source, ConvertSettings(**settings.model_dump(exclude={"format", "options"}))
 
 
 def _read_config(path: Path | None, typed: Mapping[str, Any]) -> ConvertConfig:

@@ -58,6 +58,63 @@ class ConvertPlan:
     num_pages: Int64[np.ndarray, " trajectory"]
     shape: tuple[int, ...] | None
 
+    @property
+    def num_values(self) -> int:
+        """Values of all channels, points, frames and trajectories."""
+        return self.num_channels * sum(
+            map(math.prod, zip(self.num_frames.tolist(), self.num_points.tolist(), strict=True))
+        )
+
+    @property
+    def num_channels(self) -> int:
+        """Channels of a frame."""
+        return sum(len(field.components) for field in self.subject.fields)
+
+    @property
+    def splits(self) -> dict[str, int]:
+        """Trajectories of each split."""
+        counts = np.bincount(self.split_codes, minlength=len(self.split_names))
+        return dict(zip(self.split_names, counts.tolist(), strict=True))
+
+
+def explain_layout(plan: ConvertPlan, settings: ConvertSettings) -> dict[str, str]:
+    """Return why a plan has the layout that it has, in words, by the name of the setting."""
+    typical = int(np.median(plan.num_points))
+    points = f"{typical:,} points, the median of the trajectories"
+    pages = -(-typical // plan.layout.page_points)
+    shared = "all trajectories share one grid" if plan.layout.dense == "stored" else "no one grid of all trajectories"
+    reasons = {
+        "page_points": f"the power of two below sqrt(N) / 8, within 8 to 4096, for {points}",
+        "num_strata": f"4 where each can have eight pages, else 2 or 1; there are {pages:,} pages",
+        "block_points": f"the power of two that makes 1024 to 2048 blocks, at most 64 points, for {points}",
+    }
+    chosen = {name: "as set" if getattr(settings, name) is not None else reason for name, reason in reasons.items()}
+    return {**chosen, "dense": shared if settings.dense == "auto" else "as set"}
+
+
+def table_shapes(plan: ConvertPlan, *, num_grids: int, num_nodes: int, dims: int) -> dict[str, tuple[int, ...]]:
+    """Return the shape of each table over trajectories.
+
+    Args:
+        plan: of the conversion.
+        num_grids: distinct grids of all trajectories; 0 for scattered points.
+        num_nodes: nodes of all axes of these grids.
+        dims: axes of the domain.
+    """
+    count, strata = len(plan.num_frames), plan.layout.num_strata
+    return {
+        "num_frames": (count,),
+        "num_points": (count,),
+        "split": (count,),
+        "stratum_pages": (count, strata),
+        "stratum_mass": (count, strata),
+        "parameters": plan.parameters.shape,
+        "times": (int(plan.num_frames.sum()),),
+        "geometry": (count,),
+        "geometry_shape": (num_grids, dims),
+        "axis_nodes": (num_nodes,),
+    }
+
 
 def plan_conversion(source: Source, settings: ConvertSettings) -> ConvertPlan:
     """Work out what converting `source` with `settings` will write.

@@ -21,7 +21,7 @@ from tests.memory_source import wave_frames
 from ups_data.errors import StoreNotFoundError
 from ups_data.schema import ClipSpec
 
-VERBS = ("convert", "inspect", "validate", "prove", "show", "generate")
+VERBS = ("convert", "plan", "inspect", "validate", "prove", "show", "generate")
 RunCommand = Callable[..., subprocess.CompletedProcess[str]]
 WriteArrays = Callable[..., Path]
 DESCRIPTION = """
@@ -358,6 +358,58 @@ def test_metrics_of_grids_are_misuse_on_scattered_points(tmp_path: Path) -> None
     message = refused(run("convert", tmp_path / "cloud.yaml", tmp_path / "s", *chosen), 2, tmp_path / "s")
     assert "'curvature' is defined on grids, not on scattered points; use 'gradient' or 'temporal_change'" in message
     assert run("convert", tmp_path / "cloud.yaml", tmp_path / "s").exit_code == 0
+
+
+# -- plan --------------------------------------------------------------------------------------------------------------
+
+
+def test_plan_tells_what_convert_then_does(waves: Path, tmp_path: Path) -> None:
+    choices = [
+        "--strata",
+        3,
+        "--page-points",
+        16,
+        "--split",
+        "train=0.6,test=0.4",
+        "--seed",
+        7,
+        "--importance",
+        "value=1",
+    ]
+    planned = run("plan", waves, *choices, "--scratch", tmp_path, "--json")
+    assert planned.exit_code == 0
+    assert "sample: 4 of 4" in planned.stderr
+    assert names_in(tmp_path) == {"raw"}
+    content = parsed(planned)
+    made = parsed(run("convert", waves, tmp_path / "s", *choices, "--json"))
+    assert content["ok"] is True
+    assert content["size_bytes"] == content["stored_bytes"] == made["size_bytes"]
+    assert (content["splits"], content["num_frames"]) == (made["splits"], made["num_frames"])
+    manifest = ups_data.open_store(tmp_path / "s").manifest
+    assert content["layout"] == manifest.layout.model_dump(mode="json")
+    assert content["importance"] == manifest.importance.model_dump(mode="json")
+    assert content["sample"]["seconds"] > 0
+
+
+def test_plan_for_people(waves: Path) -> None:
+    text = run("plan", waves, "--page-points", 8).stdout
+    for part in ("32 x 24", "train 3, valid 1, test 1", "as set", "pages/values", "time: about"):
+        assert part in text
+    assert "no sample was converted" in run("plan", waves, "--sample-mib", 0).stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--importance", "gradent=1"], "no importance metric 'gradent'. Did you mean 'gradient'?"),
+        (["--codec", "gzip"], "'gzip' is not one of"),
+        (["--scratch", "nowhere"], "nowhere is no folder"),
+        (["--sample-mib", "-1"], "'--sample-mib'"),
+        (["--overwrite"], "No such option: --overwrite"),
+    ],
+)
+def test_what_plan_is_asked_is_checked(waves: Path, arguments: list[str], message: str) -> None:
+    assert message in told(run("plan", waves, *arguments), 2)
 
 
 # -- inspect, validate -------------------------------------------------------------------------------------------------

@@ -82,6 +82,12 @@ class ArraySpec:
         return (self.rows_per_shard // self.rows_per_index, *self.shape[1:])
 
     @property
+    def uncompressed_bytes(self) -> int:
+        """Bytes of all shards with the codec `none`: values, a checksum a row, and an index a shard."""
+        index = self.rows_per_shard * _INDEX_ENTRY_BYTES + CRC_BYTES
+        return self.num_rows * (self.codec_of_chunk.chunk_bytes + CRC_BYTES) + self.num_shards * index
+
+    @property
     def codec_of_chunk(self) -> ChunkCodec:
         """The codec of one inner chunk."""
         item = np.dtype(self.dtype).itemsize

@@ -1,0 +1,60 @@
+"""The size of every file that a conversion will write, the manifest excepted, with the codec `none`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+
+from preprocess.inspect import part_of
+from preprocess.plan import ConvertPlan, table_shapes
+from preprocess.sources import Source
+from ups_data.storage.tables import TABLE_DTYPES, TrajectoryTables
+from ups_data.storage.writer import GROUPS, StoreWriter
+
+
+class _CountingWriter(StoreWriter):
+    """Takes what a store's writer would write, and keeps sizes alone."""
+
+    def __init__(self) -> None:
+        super().__init__(Path("nothing-is-written-here"), overwrite=True)
+        self.sizes: dict[str, int] = {}
+
+    def write_file(self, key: str, content: bytes) -> None:
+        """Note the size of a file."""
+        self.sizes[key] = len(content)
+
+
+def measure_sizes(source: Source, plan: ConvertPlan) -> dict[str, int]:
+    """Return bytes by part of the store, as `inspect` counts them.
+
+    Reads the coordinates of the source's grids, which decide how many of them there are, and no field.
+    """
+    writer = _CountingWriter()
+    for group in GROUPS:
+        writer.write_json(f"{group}/zarr.json", {"zarr_format": 3, "node_type": "group", "attributes": {}})
+    num_grids, num_nodes = _count_grids(source)
+    shapes = table_shapes(plan, num_grids=num_grids, num_nodes=num_nodes, dims=len(source.axes))
+    writer.write_tables(
+        TrajectoryTables(**{name: np.zeros(shape, dtype=TABLE_DTYPES[name]) for name, shape in shapes.items()})
+    )
+    parts: Counter[str] = Counter()
+    for spec in plan.arrays.values():
+        writer.create_array(spec)
+        parts[spec.key] += spec.uncompressed_bytes
+    for key, size in writer.sizes.items():
+        parts[part_of(key)] += size
+    return dict(sorted(parts.items()))
+
+
+def _count_grids(source: Source) -> tuple[int, int]:
+    """Return the number of distinct grids, and the nodes of all their axes."""
+    if source.kind != "grid":
+        return 0, 0
+    nodes: dict[bytes, int] = {}
+    for trajectory, info in enumerate(source.trajectories):
+        axes = [np.asarray(axis, dtype=np.float64) for axis in source.read_coordinates(trajectory)]
+        key = repr(tuple(info.shape)).encode() + b"".join(axis.tobytes() for axis in axes)
+        nodes[key] = sum(axis.size for axis in axes)
+    return len(nodes), sum(nodes.values())
