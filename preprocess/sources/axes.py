@@ -25,6 +25,7 @@ def read_increasing(values: Shaped[np.ndarray, "..."], *, where: str) -> Float64
     if values.ndim != 1 or values.size < 1:
         raise SourceError(f"{where} has shape {values.shape}; one row of at least one number is wanted")
     numbers = values.astype(np.float64)
+    _refuse_subnormal(values, where)
     if not np.isfinite(numbers).all():
         place = int(np.argmin(np.isfinite(numbers)))
         raise SourceError(f"{where} holds {numbers[place]} at entry {place}; every entry must be finite")
@@ -36,6 +37,19 @@ def read_increasing(values: Shaped[np.ndarray, "..."], *, where: str) -> Float64
             f"{numbers[place + 1]}"
         )
     return numbers
+
+
+def _refuse_subnormal(values: Shaped[np.ndarray, " node"], where: str) -> None:
+    """Refuse what round numbers become when their bytes are read in the wrong order."""
+    if values.dtype.kind != "f":
+        return
+    subnormal = (values != 0) & (np.abs(values) < np.finfo(values.dtype).tiny)
+    if subnormal.any():
+        place = int(np.argmax(subnormal))
+        raise SourceError(
+            f"{where} holds the subnormal number {values[place]} at entry {place}; no coordinate is that small: its "
+            f"bytes may have been written in the other order"
+        )
 
 
 def uniform_period(nodes: Float64[np.ndarray, " node"], *, where: str) -> float:

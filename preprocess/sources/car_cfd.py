@@ -132,7 +132,11 @@ def _refuse_repeated(folder: Path, ids: Sequence[str]) -> None:
 
 
 def _find_pressure(car: Path) -> StoredArray:
-    array = find_array(car / _PRESSURE, None)
+    try:
+        array = find_array(car / _PRESSURE, None)
+        stored_dtype([array.dtype], where=_PRESSURE)
+    except SourceError as error:
+        raise SourceError(f"data/{car.name}: {error}") from error
     if sum(size != 1 for size in array.shape) > 1:
         raise SourceError(f"{car / _PRESSURE} has shape {array.shape}; one row of pressures is wanted")
     return array

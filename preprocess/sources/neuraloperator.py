@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import pickle
 import re
+import struct
 import zipfile
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
@@ -40,6 +41,21 @@ from ups_data.schema import FieldSpec, GeometryKind
 
 _SPLIT_IN_NAME = re.compile(r"(?:^|_)(train|valid|test)(?:_|$)")
 _LOWRES_SHAPE, _LOWRES_TIME_STEP = (1200, 17, 16), 0.06
+
+# What torch's restricted unpickler stumbles over, told nothing of a file: any of these.
+_UNREADABLE = (
+    OSError,
+    RuntimeError,
+    EOFError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    AssertionError,
+    ArithmeticError,
+    struct.error,
+    zipfile.BadZipFile,
+)
 
 Tensors = dict[str, Shaped[np.ndarray, "..."]]
 
@@ -61,6 +77,8 @@ class NeuralOperatorSource(Source):
         self.time_unit = None
         self._check_files()
         first = tensors[0][self.field_key]
+        for key, array in tensors[0].items():
+            stored_dtype([array.dtype], where=f"{paths[0].name}: {key}")
         self.dtype = stored_dtype((array.dtype for array in tensors[0].values()), where=paths[0].name)
         self._places = tuple((path, row) for path in paths for row in range(len(self._tensors[path][self.field_key])))
         self._describe(first)
@@ -278,8 +296,9 @@ def _load_tensors(path: Path) -> Tensors:
         content = torch.load(path, weights_only=True, map_location="cpu", mmap=_is_torch_archive(path))
     except pickle.UnpicklingError as error:
         raise SourceError(f"{path} holds more than tensors and is not loaded: {str(error).splitlines()[0]}") from error
-    except (OSError, RuntimeError, EOFError, ValueError, zipfile.BadZipFile) as error:
-        raise SourceError(f"{path} is no torch file, damaged or cut short: {str(error).splitlines()[0]}") from error
+    except _UNREADABLE as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise SourceError(f"{path} is no torch file, damaged or cut short: {reason}") from error
     if not isinstance(content, dict):
         raise SourceError(f"{path} holds a {type(content).__name__} where a dictionary of tensors must stand")
     for key, tensor in content.items():

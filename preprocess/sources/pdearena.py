@@ -260,11 +260,12 @@ def _read_rows(group: h5py.Group, path: Path, name: str, shape: tuple[int, int])
 def _read_scalar(group: h5py.Group, path: Path, name: str, count: int) -> Float64[np.ndarray, " row"]:
     """Return one number a trajectory, of one for all or one for each."""
     where = _where(group, path, name)
-    values = read_part(get_dataset(group, name, path=path), (), where=where).reshape(-1)
-    if values.size not in {1, count}:
+    dataset = get_dataset(group, name, path=path)
+    if dataset.shape not in {(), (1,), (count,)}:
         raise SourceError(
-            f"{where} has {values.size} numbers for {count} trajectories; one, or one for each, is wanted"
+            f"{where} has shape {dataset.shape} for {count} trajectories; one number, or one for each, is wanted"
         )
+    values = read_part(dataset, (), where=where).reshape(-1)
     numbers = np.array([as_float(value, where=f"{where}[{row}]") for row, value in enumerate(values)])
     return np.broadcast_to(numbers, (count,)).copy()
 

@@ -359,7 +359,7 @@ def _name_grouped(path: Path, settings: Mapping[str, float]) -> _Grouped | None:
 def _settle_order(group: h5py.Group, path: Path, known: _Grouped | None, options: PDEBenchOptions) -> str:
     """Return the stored order of the space dimensions, by lengths where they differ, else by what is known."""
     shape = get_dataset(group, "data", path=path).shape
-    if "grid/y" not in group:
+    if len(shape) == 3:
         return "x"
     lengths = {axis: get_dataset(group, f"grid/{axis}", path=path).size for axis in "xy"}
     fitting = [order for order in ("xy", "yx") if shape[1:-1] == tuple(lengths[axis] for axis in order)]

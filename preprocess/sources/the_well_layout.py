@@ -288,7 +288,10 @@ class _WellFile:
         if "mask" not in group or len(axes) > 1:
             return ()
         mask = get_dataset(group, "mask", path=self._path)
-        if mask.shape != (self._sizes[axes[0]],):
+        leading = self._leading_dims(mask if "time_varying" in mask.attrs else group)
+        self._check_shape(mask, (*leading, *axes), axes)
+        if leading:
+            self._notes.append(f"{self._where(mask)} is not kept")
             return ()
         values = read_part(mask, (), where=self._where(mask))
         return tuple(side for side, end in (("lower", values[0]), ("upper", values[-1])) if end)
@@ -350,11 +353,10 @@ class _WellFile:
     def _read_scalar(self, name: str) -> Sequence[float]:
         dataset = get_dataset(self._file["scalars"], name, path=self._path)
         where = self._where(dataset)
-        values = read_part(dataset, (), where=where).reshape(-1)
-        wanted = self._count if self._flag(dataset, "sample_varying") else 1
-        if values.size != wanted:
-            raise SourceError(f"{where} has shape {dataset.shape}; {wanted} numbers are wanted")
-        return [as_float(value, where=where) for value in values]
+        wanted = ((self._count,),) if self._flag(dataset, "sample_varying") else ((), (1,))
+        if dataset.shape not in wanted:
+            raise SourceError(f"{where} has shape {dataset.shape}; {wanted[0]} is wanted")
+        return [as_float(value, where=where) for value in read_part(dataset, (), where=where).reshape(-1)]
 
 
 def _as_names(value: Any, *, where: str) -> tuple[str, ...]:

@@ -208,3 +208,34 @@ def car_folder(root: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     (root / "train.txt").write_text("002,001")
     (root / "test.txt").write_text("010")
     return cars
+
+
+def pdebench_specimens() -> dict[str, HDF5Specimen]:
+    """One small file of each of PDEBench's other layouts, by the name of the layout."""
+    x, y, t = ({f"{axis}-coordinate": (np.arange(size) + 0.5) / size} for axis, size in (("x", 6), ("y", 5), ("t", 4)))
+    flow = {name: random(2, 4, 6, 5, seed=number) for number, name in enumerate(("density", "pressure", "Vx", "Vy"))}
+    grouped = {
+        f"000{group}/{name}": values
+        for group in range(2)
+        for name, values in {
+            "data": random(4, 5, 6, 2, seed=group),
+            "grid/x": np.linspace(-1, 1, 6, dtype="f4"),
+            "grid/y": np.linspace(-1, 1, 5, dtype="f4"),
+            "grid/t": np.arange(4.0),
+        }.items()
+    }
+    config = {f"000{group}": {"config": "sim: {Du: 1e-3, Dv: 5e-3}"} for group in range(2)}
+    content: dict[str, tuple[str, dict[str, Any], dict[str, dict[str, Any]]]] = {
+        "scalar": ("1D_Burgers_Sols_Nu0.01.hdf5", {"tensor": random(3, 4, 6), **x, **t}, {"/": {"Nu": 0.01}}),
+        "darcy": (
+            "2D_DarcyFlow_beta1.0_Train.hdf5",
+            {"tensor": random(3, 1, 6, 5), "nu": random(3, 6, 5, seed=1), **x, **y},
+            {"/": {"beta": 1.0}},
+        ),
+        "flow": ("2D_CFD_Rand_M0.1_periodic_Train.hdf5", {**flow, **x, **y, **t}, {"/": {"eta": 0.01, "M": 0.1}}),
+        "grouped": ("2D_diff-react_NA_NA.h5", grouped, config),
+    }
+    return {
+        layout: HDF5Specimen(format="pdebench", name=name, datasets=datasets, attributes=attributes)
+        for layout, (name, datasets, attributes) in content.items()
+    }

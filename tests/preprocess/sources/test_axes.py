@@ -83,3 +83,13 @@ def test_scalars() -> None:
     for value in ("3", [1, 2], float("inf"), None):
         with pytest.raises(SourceError, match=r"f: nu is .*; one finite number is wanted"):
             as_float(value, where="f: nu")
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_round_numbers_in_the_other_byte_order_are_refused(dtype: str) -> None:
+    nodes = np.array([0.0, 0.5, 1.0, 2.0], dtype=dtype)
+    with pytest.raises(
+        SourceError, match=r"f: x holds the subnormal number .* at entry 1; .*written in the other order"
+    ):
+        read_increasing(nodes.byteswap(), where="f: x")
+    np.testing.assert_array_equal(read_increasing(nodes, where="f: x"), nodes)

@@ -123,7 +123,7 @@ def test_maxwell_needs_times_and_nodes(tmp_path: Path) -> None:
         ("u", random(3, 4, 6), r"train/u has shape \(3, 4, 6\); \(n, T, X, Y\) is wanted"),
         ("t", np.arange(4.0), r"train/t has shape \(4,\); \(3, 4\) is wanted"),
         ("x", np.zeros((3, 6)), r"train/x\[0\] must increase strictly"),
-        ("buo_y", np.ones(2), "train/buo_y has 2 numbers for 3 trajectories; one, or one for each, is wanted"),
+        ("buo_y", np.ones(2), r"train/buo_y has shape \(2,\) for 3 trajectories; one number, or one for each"),
         ("buo_y", np.array([1, np.nan, 2]), r"train/buo_y\[1\] is .*nan.*; one finite number is wanted"),
     ],
 )

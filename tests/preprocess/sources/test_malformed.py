@@ -1,0 +1,360 @@
+"""Malformed sources, generated from sound ones of every format: each refused with a typed error that names its place.
+
+A case is a specimen, an item in it (a data set, an attribute, an array, a file) and one way to spoil that item. Before
+it is spoilt, a specimen converts: so what is refused is the damage.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+import torch
+import zarr
+
+from preprocess.convert import convert
+from preprocess.settings import ConvertSettings
+from preprocess.sources import SOURCES, open_source
+from tests.preprocess.sources.specimens import (
+    HDF5Specimen,
+    car_folder,
+    incompressible_specimen,
+    kuramoto_specimen,
+    maxwell_specimen,
+    pdebench_specimens,
+    smoke_specimen,
+    weather,
+    well_specimen,
+)
+from ups_data.errors import UpsDataError
+
+Spoil = Callable[[np.ndarray], Any]
+WriteArrays = Callable[..., Path]
+
+SPECIMENS = {
+    "well": well_specimen(),
+    "smoke": smoke_specimen(),
+    "kuramoto": kuramoto_specimen(),
+    "maxwell": maxwell_specimen(),
+    "incompressible": incompressible_specimen(),
+    **pdebench_specimens(),
+}
+
+
+class Ragged(list):
+    """Rows of unequal length, which HDF5 stores with a type of variable length."""
+
+
+ANY: dict[str, Spoil] = {
+    "missing": lambda values: None,
+    "text": lambda values: np.full(values.shape, b"three"),
+    "ragged": lambda values: Ragged([np.arange(2.0), np.arange(3.0)]),
+    "empty": lambda values: h5py.Empty("f4"),
+    "zero-length": lambda values: np.empty((0, *values.shape[1:]), values.dtype),
+    "complex": lambda values: values.astype("complex64"),
+    "rank": lambda values: np.stack([values, values], axis=-1),
+}
+AXIS: dict[str, Spoil] = {
+    "short": lambda values: values[..., :-2],
+    "repeated": lambda values: values[..., [0, *range(values.shape[-1] - 1)]],
+    "falling": lambda values: values[..., ::-1],
+    "nan": lambda values: np.where(np.arange(values.shape[-1]) == 1, np.nan, values),
+    "infinite": lambda values: np.where(np.arange(values.shape[-1]) == 1, np.inf, values),
+    "swapped-bytes": lambda values: values.astype("f8").byteswap(),
+}
+AXES = {"time", "x", "y", "t", "x-coordinate", "y-coordinate", "t-coordinate"}
+UNREAD = {"train/dt", "train/dx", "train/dy"}
+"""Of Navier-Stokes files: they restate what `t`, `x` and `y` tell."""
+OPTIONAL = {"train/buo_y", "train/v", "boundary_conditions/x_periodic/mask", "boundary_conditions/y_wall/mask"}
+"""Files without them are sound."""
+
+
+def read_all(path: Path, format_name: str, options: Any = None) -> None:
+    """Do all that a conversion does; told the format, so that what is refused is not the recognition."""
+    convert(open_source([path], format_name, options), path.parent / "store", ConvertSettings())
+
+
+def check_refused(path: Path, format_name: str, options: Any, *places: str) -> None:
+    with pytest.raises(UpsDataError) as raised:
+        read_all(path, format_name, options)
+    for place in places:
+        assert place in str(raised.value)
+    assert not (path.parent / "store").exists()
+
+
+# -- HDF5 ------------------------------------------------------------------------------------------------------------
+
+
+def dataset_cases() -> list[Any]:
+    cases = []
+    for name, specimen in SPECIMENS.items():
+        for item in specimen.datasets:
+            if name == "smoke" and item in UNREAD:
+                continue
+            ways = {**ANY, **(AXIS if item.rpartition("/")[2] in AXES else {})}
+            if item in OPTIONAL:
+                del ways["missing"]
+            cases += [pytest.param(name, item, spoil, id=f"{name}-{item}-{way}") for way, spoil in ways.items()]
+    return cases
+
+
+def replace_dataset(path: Path, item: str, values: Any, attributes: dict[str, Any]) -> None:
+    with h5py.File(path, "r+") as file:
+        if item in file:
+            del file[item]
+        if isinstance(values, Ragged):
+            dataset = file.create_dataset(item, (len(values),), dtype=h5py.vlen_dtype("f8"))
+            for row, entries in enumerate(values):
+                dataset[row] = entries
+        else:
+            dataset = file.create_dataset(item, data=values)
+        dataset.attrs.update(attributes)
+
+
+@pytest.mark.parametrize("name", SPECIMENS)
+def test_the_specimens_themselves_convert(tmp_path: Path, name: str) -> None:
+    specimen = SPECIMENS[name]
+    read_all(specimen.write(tmp_path), specimen.format, specimen.options)
+    assert (tmp_path / "store" / "manifest.json").exists()
+
+
+@pytest.mark.parametrize(("name", "item", "spoil"), dataset_cases())
+def test_a_spoilt_data_set_is_refused(tmp_path: Path, name: str, item: str, spoil: Spoil) -> None:
+    specimen = copy.deepcopy(SPECIMENS[name])
+    values = spoil(specimen.datasets.pop(item))
+    attributes = specimen.attributes.pop(item, {})
+    path = specimen.write(tmp_path)
+    if values is not None:
+        replace_dataset(path, item, values, attributes)
+    # The name of this one tells its size; without it, the kind of name is told.
+    told = "pde_" if values is None and "pde_" in item else item.rpartition("/")[2]
+    check_refused(path, specimen.format, specimen.options, specimen.name, told)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e200])
+@pytest.mark.parametrize("name", SPECIMENS)
+def test_a_value_that_is_no_field_s_is_refused(tmp_path: Path, name: str, value: float) -> None:
+    specimen = copy.deepcopy(SPECIMENS[name])
+    item = max(specimen.datasets, key=lambda key: specimen.datasets[key].size)
+    # All in float64: the data sets of one kind must have one type, and float32 holds no 1e200.
+    specimen.datasets = {key: values.astype("f8") for key, values in specimen.datasets.items()}
+    specimen.datasets[item][(-1,) * specimen.datasets[item].ndim] = value
+    check_refused(specimen.write(tmp_path), specimen.format, specimen.options, specimen.name, "holds", "point (")
+
+
+@pytest.mark.parametrize("kept", [0, 8, 100, 0.3, 0.6, 0.95])
+@pytest.mark.parametrize("name", SPECIMENS)
+def test_a_file_cut_short_is_refused(tmp_path: Path, name: str, kept: float) -> None:
+    specimen = SPECIMENS[name]
+    path = specimen.write(tmp_path)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(kept * len(content)) if 0 < kept < 1 else int(kept)])
+    check_refused(path, specimen.format, specimen.options, specimen.name)
+
+
+VALUES = {"missing": None, "text": "seven", "number": 7.5, "empty": h5py.Empty("f4")}
+UNTOLD = {"symmetric", "antisymmetric", "viscosity"}
+"""Attributes that only tell what the numbers are like, or that a scalar tells too."""
+ANY_TEXT = {"dataset_name", "bc_type"}
+
+
+def attribute_cases() -> list[Any]:
+    """Return every attribute of a file of The Well, without those of the axes, which have defaults."""
+    return [
+        pytest.param(item, attribute, value, id=f"{item}-{attribute}-{way}")
+        for item, content in well_specimen().attributes.items()
+        for attribute in content
+        for way, value in VALUES.items()
+        if not item.startswith("dimensions/") and attribute not in UNTOLD
+        if way != "text" or attribute not in ANY_TEXT
+    ]
+
+
+@pytest.mark.parametrize(("item", "attribute", "value"), attribute_cases())
+def test_a_spoilt_attribute_of_the_well_is_refused(tmp_path: Path, item: str, attribute: str, value: Any) -> None:
+    specimen = well_specimen()
+    del specimen.attributes[item][attribute]
+    if value is not None:
+        specimen.attributes[item][attribute] = value
+    named = attribute if item == "/" else item.rpartition("/")[2]
+    check_refused(specimen.write(tmp_path), "the_well", None, specimen.name, named)
+
+
+@pytest.mark.parametrize("name", SPECIMENS)
+def test_numbers_of_the_other_byte_order_come_out_right(tmp_path: Path, name: str) -> None:
+    specimen = copy.deepcopy(SPECIMENS[name])
+    sound = open_source([specimen.write(tmp_path / "a")], specimen.format, specimen.options)
+    specimen.datasets = {
+        key: values.astype(values.dtype.newbyteorder(">")) for key, values in specimen.datasets.items()
+    }
+    swapped = open_source([specimen.write(tmp_path / "b")], specimen.format, specimen.options)
+    frames = sound.trajectories[0].num_frames
+    np.testing.assert_array_equal(swapped.read_frames(0, 0, frames), sound.read_frames(0, 0, frames))
+    assert swapped.read_frames(0, 0, 1).dtype.isnative
+
+
+# -- described arrays ------------------------------------------------------------------------------------------------
+
+NUMPY_ANY: dict[str, Spoil] = {
+    "text": lambda values: np.full(values.shape, "three"),
+    "objects": lambda values: np.full(values.shape, None),
+    "zero-length": lambda values: np.empty((0, *values.shape[1:])),
+    "complex": lambda values: values.astype("complex64"),
+    "rank": lambda values: np.stack([values, values], axis=-1),
+    "short": lambda values: values[..., :-1],
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "way"),
+    # Neither HDF5 nor Zarr stores Python's objects.
+    [(kind, way) for kind in ("npy", "h5", "zarr") for way in NUMPY_ANY if kind == "npy" or way != "objects"],
+)
+def test_a_spoilt_array_is_refused(write_arrays: WriteArrays, tmp_path: Path, kind: str, way: str) -> None:
+    values = NUMPY_ANY[way](np.load(write_arrays().parent / "velocity.npy"))
+    name = f"velocity.{kind}"
+    if values.dtype.kind == "U" and kind == "h5":
+        values = values.astype("S")
+    if kind == "npy":
+        np.save(tmp_path / name, values, allow_pickle=True)
+    elif kind == "h5":
+        with h5py.File(tmp_path / name, "w") as file:
+            file["u"] = values
+    else:
+        group = zarr.open_group(tmp_path / name, mode="w", zarr_format=2)
+        group.create_array("u", shape=values.shape, dtype=values.dtype)[...] = values
+    path = tmp_path / "made.yaml"
+    entry = f"file: {name}" + ("" if kind == "npy" else ", key: u")
+    path.write_text(path.read_text().replace("file: velocity.npy", entry))
+    check_refused(path, "arrays", None, name)
+
+
+@pytest.mark.parametrize("way", AXIS)
+def test_a_spoilt_axis_of_described_arrays_is_refused(write_arrays: WriteArrays, tmp_path: Path, way: str) -> None:
+    path = write_arrays(y=AXIS[way](np.linspace(0.0, 1.5, 6)))
+    check_refused(path, "arrays", None, "rest.npz: y")
+
+
+@pytest.mark.parametrize("kept", [0, 3, 60, 200])
+@pytest.mark.parametrize("name", ["velocity.npy", "rest.npz"])
+def test_arrays_cut_short_are_refused(write_arrays: WriteArrays, tmp_path: Path, name: str, kept: int) -> None:
+    path = write_arrays()
+    (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:kept])
+    check_refused(path, "arrays", None, name)
+
+
+# -- torch files -----------------------------------------------------------------------------------------------------
+
+TENSORS = {
+    "darcy_train_4.pt": {"x": torch.ones(3, 4, 4, dtype=torch.bool), "y": torch.ones(3, 4, 4)},
+    "nsforcing_train_4.pt": {"x": torch.ones(3, 4, 4), "y": torch.ones(3, 4, 4)},
+    "burgers_train.pt": {"input": torch.ones(3, 4), "output": torch.ones(3, 5, 4), "visc": torch.ones(1, 1)},
+}
+TENSOR_ANY: dict[str, Callable[[torch.Tensor], Any]] = {
+    "missing": lambda tensor: None,
+    "text": lambda tensor: "three",
+    "list": lambda tensor: tensor.tolist(),
+    "zero-length": lambda tensor: tensor[:0],
+    "complex": lambda tensor: tensor.to(torch.complex64),
+    "rank": lambda tensor: torch.stack([tensor, tensor], dim=-1),
+    "ragged": lambda tensor: [tensor[:1], tensor[:2]],
+}
+
+
+@pytest.mark.parametrize("way", TENSOR_ANY)
+@pytest.mark.parametrize(("name", "key"), [(name, key) for name, content in TENSORS.items() for key in content])
+def test_a_spoilt_tensor_is_refused(tmp_path: Path, name: str, key: str, way: str) -> None:
+    options = {"time_step": 0.1} if "burgers" in name else {}
+    read_all(save(tmp_path / "sound" / name, TENSORS[name]), "neuraloperator", options)
+    spoilt = TENSOR_ANY[way](TENSORS[name][key])
+    content = {**TENSORS[name], key: spoilt}
+    if spoilt is None:
+        del content[key]
+    check_refused(save(tmp_path / name, content), "neuraloperator", options, name, key)
+
+
+@pytest.mark.parametrize("kept", [0, 3, 100, 0.5, 0.99])
+def test_torch_files_cut_short_are_refused(tmp_path: Path, kept: float) -> None:
+    for name, tensors in TENSORS.items():
+        path = save(tmp_path / name, tensors)
+        content = path.read_bytes()
+        path.write_bytes(content[: int(kept * len(content)) if 0 < kept < 1 else int(kept)])
+        check_refused(path, "neuraloperator", None, name)
+
+
+def save(path: Path, content: Any) -> Path:
+    path.parent.mkdir(exist_ok=True)
+    torch.save(content, path)
+    return path
+
+
+# -- cars, NetCDF ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("way", NUMPY_ANY)
+def test_a_spoilt_pressure_of_a_car_is_refused(tmp_path: Path, way: str) -> None:
+    car_folder(tmp_path / "cars")
+    file = tmp_path / "cars" / "data" / "001" / "press.npy"
+    np.save(file, NUMPY_ANY[way](np.load(file)), allow_pickle=True)
+    check_refused(tmp_path / "cars", "car_cfd", None, "001", "press.npy")
+
+
+@pytest.mark.parametrize("name", ["tri_mesh.ply", "press.npy"])
+@pytest.mark.parametrize("kept", [None, 0, 2, 50, 200])
+def test_a_file_of_a_car_missing_or_cut_short_is_refused(tmp_path: Path, name: str, kept: int | None) -> None:
+    car_folder(tmp_path / "cars")
+    file = tmp_path / "cars" / "data" / "010" / name
+    content = file.read_bytes()
+    file.unlink()
+    if kept is not None:
+        file.write_bytes(content[:kept])
+    check_refused(tmp_path / "cars", "car_cfd", None, "010", name)
+
+
+NETCDF_AXIS = {way: spoil for way, spoil in AXIS.items() if way not in {"short", "falling"}}
+"""Latitudes may fall, and a dimension has as many coordinates as it has entries."""
+
+
+@pytest.mark.parametrize("way", NETCDF_AXIS)
+@pytest.mark.parametrize("axis", ["time", "lat", "lon"])
+def test_a_spoilt_coordinate_of_netcdf_is_refused(tmp_path: Path, axis: str, way: str) -> None:
+    data = weather()
+    spoilt = NETCDF_AXIS[way](data[axis].values)
+    path = tmp_path / "weather.nc"
+    data.assign_coords({axis: (axis, spoilt, data[axis].attrs)}).to_netcdf(path)
+    check_refused(path, "netcdf", None, "weather.nc", axis)
+
+
+@pytest.mark.parametrize("kept", [0, 3, 8, 0.3, 0.9])
+def test_netcdf_cut_short_is_refused(tmp_path: Path, kept: float) -> None:
+    path = tmp_path / "weather.nc"
+    weather().to_netcdf(path)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(kept * len(content)) if 0 < kept < 1 else int(kept)])
+    check_refused(path, "netcdf", None, "weather.nc")
+
+
+# -- every format ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "content", [b"\0" * 512, b"\x89HDF\r\n\x1a\n" * 20, b"PK\x03\x04" * 50, b"hello\n", b"\xff\xfe{"]
+)
+@pytest.mark.parametrize("format_name", SOURCES)
+def test_a_file_of_something_else_is_refused_by_every_format(tmp_path: Path, format_name: str, content: bytes) -> None:
+    path = tmp_path / "a.bin"
+    path.write_bytes(content)
+    check_refused(path, format_name, None, "a.bin")
+    (tmp_path / "folder").mkdir()
+    check_refused(tmp_path / "folder", format_name, None, "folder")
+
+
+def test_there_are_more_than_a_hundred_of_them() -> None:
+    assert len(dataset_cases()) > 100
+    assert {specimen.format for specimen in SPECIMENS.values()} <= SOURCES.keys()
+    assert isinstance(SPECIMENS["well"], HDF5Specimen)
