@@ -30,7 +30,7 @@ _MAX_TRAJECTORIES, _MAX_SHARE = 512, 0.25
 # A conversion reads frames in blocks of this size, holds each once as read, once as stored, and once as checked.
 _BLOCK_BYTES, _BLOCK_COPIES = 256 * 2**20, 3
 # A shard is held as rows, as encoded rows, each an object of its own, and as the file.
-_SHARD_COPIES, _ROW_OBJECT_BYTES = 3, 128
+_SHARD_COPIES, _ROW_OBJECT_BYTES = 3, 200
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,6 +117,7 @@ class SampleConverter:
         report("sample", 0, 4)
         # The first one imports what a conversion needs; its time is no measure.
         peak, run = self._trace(first)
+        base = _resident_bytes()
         report("sample", 1, 4)
         tiny = min((self._run(first) for _ in range(2)), key=lambda run: run.seconds)
         report("sample", 2, 4)
@@ -124,7 +125,7 @@ class SampleConverter:
         report("sample", 3, 4)
         whole = self._run(cut)
         report("sample", 4, 4)
-        memory = self._scale_memory(peak, run)
+        memory = self._scale_memory(peak, run, base)
         return self._scale_time(cut, tiny, static, whole), memory
 
     def _choose(self, max_bytes: int) -> _Cut:
@@ -195,18 +196,22 @@ class SampleConverter:
             compressed={spec.key: sizes[spec.key] / spec.uncompressed_bytes for spec in whole.plan.arrays.values()},
         )
 
-    def _scale_memory(self, peak: int, run: _Run) -> Memory:
+    def _scale_memory(self, peak: int, run: _Run, base: int) -> Memory:
         """Add what whole blocks and whole shards hold to what a single frame was measured to need beyond them."""
         scratch = max(0, peak - sum(_held_bytes(run.plan)))
         frame, largest = int(run.plan.num_points.max()), int(self._plan.num_points.max())
         blocks, shards = _held_bytes(self._plan)
-        unit = 1 if sys.platform == "darwin" else 1024
         return Memory(
-            base_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit,
+            base_bytes=base,
             frame_bytes=round(scratch * max(1.0, largest / frame)),
             block_bytes=blocks,
             shard_bytes=shards,
         )
+
+
+def _resident_bytes() -> int:
+    """Return the most memory that this process has had so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def _held_bytes(plan: ConvertPlan) -> tuple[int, int]:

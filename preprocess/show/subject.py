@@ -9,6 +9,7 @@ from jaxtyping import Float, Float64, Int64
 
 from preprocess.prove.draws import TrajectoryDraws
 from preprocess.prove.measure import SAMPLERS
+from ups_data.coordinates import coordinates_of
 from ups_data.errors import DatasetError, SamplerError, suggest
 from ups_data.samplers import DrawKey, Sampler
 from ups_data.schema import AxisSpec, Manifest
@@ -97,9 +98,10 @@ def read_subject(store: Store, request: ShowRequest) -> Subject:
     name, unit, channels = _choose_channels(store.manifest, request.field, store.location)
     frames = store.read_frames(trajectory, [frame], channels)[0]
     shape, on_grid = store.shape(trajectory), store.manifest.geometry.kind == "grid"
-    coordinates = store.coordinates(trajectory)
     source = TrajectoryDraws(store, trajectory, seed=request.seed)
     sampler = _make_sampler(request)
+    nodes = store.axes(trajectory) if on_grid else None
+    coordinates = None if on_grid else store.coordinates(trajectory)
     drawn = source.points_of(
         sampler, sampler.draw(source.layout, DrawKey(seed=request.seed, epoch=0, sample=trajectory))
     )
@@ -112,17 +114,29 @@ def read_subject(store: Store, request: ShowRequest) -> Subject:
         field=name,
         unit=unit,
         axes=store.manifest.geometry.axes,
-        nodes=store.axes(trajectory) if on_grid else None,
-        coordinates=None if on_grid else coordinates,
+        nodes=nodes,
+        coordinates=coordinates,
         values=(frames[0] if len(channels) == 1 else np.sqrt(np.square(frames.astype(np.float64)).sum(axis=0))).reshape(
             shape
         ),
         importance=store.importance(trajectory).reshape(shape),
         sampler=request.sampler,
         points=drawn.points,
-        places=coordinates[drawn.points],
+        places=_find_places(nodes, coordinates, drawn.points),
         stands_for=drawn.weights * store.num_points(trajectory),
     )
+
+
+def _find_places(
+    nodes: tuple[Float64[np.ndarray, " _"], ...] | None,
+    coordinates: Float64[np.ndarray, "point dim"] | None,
+    points: Int64[np.ndarray, " query"],
+) -> Float64[np.ndarray, "query dim"]:
+    """Return the coordinates of some points; those of a grid without making all of them."""
+    if nodes is not None:
+        return coordinates_of(nodes, points)
+    assert coordinates is not None
+    return coordinates[points]
 
 
 def _check_number(store: Store, what: str, number: int, count: int, of: str = "") -> int:
