@@ -112,14 +112,17 @@ def _recognise(paths: tuple[Path, ...]) -> type[Source]:
 
 
 def _explain_unknown(path: Path) -> str:
+    supported = "; ".join(f"{name}: {source.summary}" for name, source in SOURCES.items())
     if path.is_dir():
-        return f"{path} is a directory, and no format's data set; name the files in it, for example {path}/*"
+        return (
+            f"{path} is a directory, and no format's data set; name the files in it, for example {path}/*. Supported "
+            f"are {supported}"
+        )
     if has_hdf5_magic(path):
         hint = _compare_names(path)
     else:
         nearest = _NEAREST_BY_SUFFIX.get(path.suffix.lower())
         hint = f" Its name looks like {nearest!r}: --format {nearest} tells what is missing." if nearest else ""
-    supported = "; ".join(f"{name}: {source.summary}" for name, source in SOURCES.items())
     return f"{path} is in no format that is known here.{hint} Supported are {supported}"
 
 

@@ -226,7 +226,7 @@ def _settle_domain(
     if stated is None and options.domain_size is None:
         raise SourceError(
             f"{path.name}: attribute config tells no domain_size, so where the nodes lie is unknown; state it: "
-            f"--option domain_size=[1,1]"
+            f"--option domain_size=[1,1] (the generator of pdebench 0.1.0 has cells of length 1, so grid_size)"
         )
     if stated is None:
         return options.domain_size or (1.0, 1.0), ("domain_size as told by option; nodes are centres of equal cells",)

@@ -213,7 +213,7 @@ def test_an_incompressible_flow_of_unknown_domain_is_asked_for_it(tmp_path: Path
     specimen = incompressible_specimen()
     del specimen.attributes["/"]["config"]
     path = specimen.write(tmp_path)
-    with pytest.raises(SourceError, match=r"tells no domain_size, .*; state it: --option domain_size=\[1,1\]"):
+    with pytest.raises(SourceError, match=r"tells no domain_size, .*; state it: --option domain_size=\[1,1\] "):
         open_source([path])
     x, _ = open_source([path], options={"domain_size": [3, 1]}).read_coordinates(0)
     np.testing.assert_allclose(x, (np.arange(6) + 0.5) / 2, rtol=1e-15)
