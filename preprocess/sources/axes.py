@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -107,6 +108,33 @@ def grid_axis(
             f"one at {nodes[0]}; leave the repeated node out of the arrays"
         )
     return AxisSpec(name=name, lower=float(lower), upper=float(upper), periodic=periodic, unit=unit)
+
+
+def shared_axis(
+    name: str, rows: Iterable[Float64[np.ndarray, " _"]], *, periodic: bool, where: str, hint: str = ""
+) -> AxisSpec:
+    """Describe an axis by the nodes that each trajectory has along it: its extent covers them all.
+
+    Args:
+        name: name of the axis.
+        rows: increasing coordinates of every trajectory; equal ones are looked at once.
+        periodic: whether fields wrap around.
+        where: file and item, for messages.
+        hint: what else to say where periods differ.
+
+    Raises:
+        SourceError: as `grid_axis`, and trajectories of different periods.
+    """
+    extents: dict[bytes, tuple[float, float]] = {}
+    for nodes in rows:
+        if nodes.tobytes() not in extents:
+            spec = grid_axis(name, nodes, periodic=periodic, where=where)
+            extents[nodes.tobytes()] = (spec.lower, spec.upper)
+    found = sorted(set(extents.values()))
+    if periodic and len(found) > 1:
+        raise SourceError(f"{where}: trajectories have different periods along {name}: {found[:4]}{hint}")
+    lower, upper = found[0][0], max(high for _, high in found)
+    return AxisSpec(name=name, lower=lower, upper=upper, periodic=periodic)
 
 
 def _extent_of(nodes: Float64[np.ndarray, " node"], periodic: bool, where: str) -> tuple[float, float]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from jaxtyping import Float64, Shaped
 
-from preprocess.sources.axes import grid_axis
+from preprocess.sources.axes import shared_axis
 from preprocess.sources.base import Source, TrajectoryInfo
 from preprocess.sources.dimensions import arrange
 from preprocess.sources.exact import exact_cast, stored_dtype
@@ -70,6 +70,8 @@ class Layout:
 class HDF5Source(Source):
     """One or several files of one problem on grids with the axes x, y, z."""
 
+    _on_other_periods: ClassVar[str] = ""
+
     def __init__(self, paths: Sequence[Path], layouts: Sequence[Layout]) -> None:
         self.paths = tuple(paths)
         self._handles: dict[Path, h5py.File] = {}
@@ -116,17 +118,13 @@ class HDF5Source(Source):
         return self._handles[path]
 
     def _describe_axes(self, periodic: bool) -> tuple[AxisSpec, ...]:
-        axes = []
-        for number, name in enumerate(self._space):
-            extents = []
-            for nodes in {place.nodes[number].tobytes(): place.nodes[number] for place in self._places}.values():
-                spec = grid_axis(name, nodes, periodic=periodic, where=f"{self.paths[0].name}: {name}")
-                extents.append((spec.lower, spec.upper))
-            lower, upper = min(low for low, _ in extents), max(high for _, high in extents)
-            if periodic and len(set(extents)) > 1:
-                raise SourceError(
-                    f"{self.paths[0].name}: trajectories have different periods along {name}: {extents[:4]}; with "
-                    f"--option periodic=false they are converted as if nothing wrapped around"
-                )
-            axes.append(AxisSpec(name=name, lower=lower, upper=upper, periodic=periodic))
-        return tuple(axes)
+        return tuple(
+            shared_axis(
+                name,
+                (place.nodes[number] for place in self._places),
+                periodic=periodic,
+                where=f"{self.paths[0].name}: {name}",
+                hint=self._on_other_periods,
+            )
+            for number, name in enumerate(self._space)
+        )

@@ -69,6 +69,7 @@ class PDEArenaSource(HDF5Source):
         "PDEArena .h5 files: Navier-Stokes 2-D (conditioned too), Kuramoto-Sivashinsky, Maxwell 3-D"
     )
     marks: ClassVar[frozenset[str]] = frozenset({*_SPLITS, *_SMOKE, "buo_y"})
+    _on_other_periods: ClassVar[str] = "; with --option periodic=false they are converted as if nothing wrapped around"
 
     @classmethod
     def recognises(cls, path: Path) -> bool:

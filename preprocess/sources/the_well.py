@@ -23,13 +23,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 from jaxtyping import Float64, Shaped
 
-from preprocess.sources.axes import grid_axis
+from preprocess.sources.axes import shared_axis
 from preprocess.sources.base import Source, fingerprint_file
 from preprocess.sources.exact import exact_cast, stored_dtype
 from preprocess.sources.hdf5_files import has_hdf5_magic, open_hdf5, read_part
 from preprocess.sources.the_well_layout import FIELD_GROUPS, SPLITS, WellLayout, WellPart, describe_well
 from ups_data.errors import ConfigError, SourceError, UnknownFormatError
-from ups_data.schema import AxisSpec, ChannelStatistics, GeometryKind, SourceFingerprint
+from ups_data.schema import ChannelStatistics, GeometryKind, SourceFingerprint
 from ups_data.yaml_records import parse_yaml
 
 if TYPE_CHECKING:
@@ -61,7 +61,15 @@ class WellSource(Source):
         self.dtype = stored_dtype((part.dtype for layout in layouts for part in layout.parts), where=paths[0].name)
         self._places = tuple(place for layout in layouts for place in layout.places)
         self.trajectories = tuple(place.info for place in self._places)
-        self.axes = tuple(self._describe_axis(number, first) for number in range(len(first.axes)))
+        self.axes = tuple(
+            shared_axis(
+                name,
+                (place.nodes[number] for place in self._places),
+                periodic=first.periodic[number],
+                where=f"{paths[0].name}: dimensions/{name}",
+            )
+            for number, name in enumerate(first.axes)
+        )
         self.boundaries = first.boundaries
         self.notes = tuple(dict.fromkeys(note for layout in layouts for note in layout.notes))
         self._stats_path = _find_stats(self.paths)
@@ -155,22 +163,6 @@ class WellSource(Source):
         if path not in self._handles:
             self._handles[path] = open_hdf5(path)
         return self._handles[path]
-
-    def _describe_axis(self, number: int, layout: WellLayout) -> AxisSpec:
-        name, periodic = layout.axes[number], layout.periodic[number]
-        extents = {}
-        for place in self._places:
-            nodes = place.nodes[number]
-            if nodes.tobytes() not in extents:
-                spec = grid_axis(name, nodes, periodic=periodic, where=f"{place.path.name}: dimensions/{name}")
-                extents[nodes.tobytes()] = (spec.lower, spec.upper)
-        lower, upper = min(low for low, _ in extents.values()), max(high for _, high in extents.values())
-        if periodic and len(set(extents.values())) > 1:
-            raise SourceError(
-                f"{self.paths[0].name}: dimensions/{name} is periodic, and trajectories have different periods along "
-                f"it: {sorted(set(extents.values()))[:4]}"
-            )
-        return AxisSpec(name=name, lower=lower, upper=upper, periodic=periodic)
 
 
 def _describe(path: Path) -> WellLayout:

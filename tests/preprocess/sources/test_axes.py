@@ -3,7 +3,14 @@
 import numpy as np
 import pytest
 
-from preprocess.sources.axes import as_float, first_times, grid_axis, read_increasing, uniform_period
+from preprocess.sources.axes import (
+    as_float,
+    first_times,
+    grid_axis,
+    read_increasing,
+    shared_axis,
+    uniform_period,
+)
 from ups_data.errors import SourceError
 
 
@@ -93,3 +100,16 @@ def test_round_numbers_in_the_other_byte_order_are_refused(dtype: str) -> None:
     ):
         read_increasing(nodes.byteswap(), where="f: x")
     np.testing.assert_array_equal(read_increasing(nodes, where="f: x"), nodes)
+
+
+def test_a_shared_axis_covers_all_trajectories() -> None:
+    rows = [np.array([0.0, 1.0, 4.0]), np.array([-1.0, 2.0]), np.array([0.0, 1.0, 4.0])]
+    axis = shared_axis("x", rows, periodic=False, where="f: x")
+    assert (axis.lower, axis.upper, axis.periodic) == (-1.0, 4.0, False)
+
+
+def test_periods_must_agree() -> None:
+    rows = [np.arange(4) / 4, np.arange(8) / 8]
+    assert shared_axis("x", rows, periodic=True, where="f: x").upper == 1.0
+    with pytest.raises(SourceError, match=r"f: x: trajectories have different periods along x: .*2.0\)\]; say so"):
+        shared_axis("x", [*rows, np.arange(4) / 2], periodic=True, where="f: x", hint="; say so")
