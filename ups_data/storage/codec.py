@@ -7,12 +7,14 @@ crash a process or return something that looks right.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import google_crc32c
 import numcodecs
+import numcodecs.blosc
 import numpy as np
 from jaxtyping import Shaped, UInt8
 
@@ -66,7 +68,8 @@ class ChunkCodec:
         if len(raw) != self.chunk_bytes:
             raise ValueError(f"a chunk of {len(raw)} bytes was given to a codec for {self.chunk_bytes} bytes")
         compressor = self._compressor()
-        payload = raw if compressor is None else bytes(compressor.encode(raw))
+        with _one_thread():
+            payload = raw if compressor is None else bytes(compressor.encode(raw))
         return payload + google_crc32c.value(payload).to_bytes(CRC_BYTES, "little")
 
     def decode_run(
@@ -141,6 +144,16 @@ class ChunkCodec:
             blosc = BloscCodec(cname=cname, clevel=_LEVEL, shuffle="bitshuffle", typesize=self.item_bytes)
             return [blosc, Crc32cCodec()]
         return [Crc32cCodec()]
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Keep Blosc from sharing a chunk among threads: it would order the blocks by which thread was done first."""
+    previous, numcodecs.blosc.use_threads = numcodecs.blosc.use_threads, False
+    try:
+        yield
+    finally:
+        numcodecs.blosc.use_threads = previous
 
 
 def _zstd_content_bytes(header: bytes) -> int | None:
