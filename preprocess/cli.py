@@ -13,6 +13,7 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import math
+import os
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
@@ -43,6 +44,7 @@ from ups_data.errors import (
 from ups_data.importance import METRICS, check_metrics, default_recipe
 from ups_data.schema import CodecName, Manifest
 from ups_data.storage import open_store
+from ups_data.storage.zarr_store import partial_path
 from ups_data.yaml_records import parse_record, parse_yaml
 
 OK, PROBLEM, MISUSE, INTERRUPTED = 0, 1, 2, 130
@@ -135,12 +137,15 @@ def convert_verb(  # noqa: PLR0913  one argument an option
     split: _Split = None,
     seed: _Seed = None,
     option: _Options = None,
+    workers: Annotated[
+        int, typer.Option("--workers", help="Processes; the store is the same bytes for any number.", min=1)
+    ] = 1,
     overwrite: _Overwrite = False,
     as_json: _Json = False,
     debug: _Debug = False,
 ) -> None:
-    """Convert a data set to a store."""
-    with _errors_reported(as_json=as_json, debug=debug):
+    """Convert a data set to a store; the same command goes on where an unfinished conversion stopped."""
+    with _errors_reported(as_json=as_json, debug=debug), _unfinished_told(dest):
         started = time.monotonic()
         source, chosen = _open_request(
             sources,
@@ -156,7 +161,7 @@ def convert_verb(  # noqa: PLR0913  one argument an option
             options=_parse_options(option or []) or None,
         )
         with _progress_shown() as progress:
-            manifest = convert(source, dest, chosen, overwrite=overwrite, progress=progress)
+            manifest = convert(source, dest, chosen, overwrite=overwrite, workers=workers, progress=progress)
         _report_conversion(manifest, dest, time.monotonic() - started, as_json=as_json)
 
 
@@ -375,12 +380,30 @@ def generate_verb(  # noqa: PLR0913  one argument an option
 
 
 @contextmanager
+def _unfinished_told(dest: Path) -> Iterator[None]:
+    """Say what a conversion that ends early leaves, and how it goes on."""
+    try:
+        yield
+    except (StoreExistsError, ConfigError):
+        raise
+    except (KeyboardInterrupt, UpsDataError, OSError, MemoryError):
+        partial = partial_path(Path(os.path.realpath(dest)))
+        if partial.exists():
+            typer.echo(
+                f"what was committed is kept in {partial}, which no reader opens: the same command goes on from there, "
+                f"with --overwrite added after a change of source or settings it starts afresh",
+                err=True,
+            )
+        raise
+
+
+@contextmanager
 def _errors_reported(*, as_json: bool, debug: bool) -> Iterator[None]:
     """Turn errors into one message on standard error and an exit status."""
     try:
         yield
     except KeyboardInterrupt as error:
-        typer.echo("interrupted; nothing unfinished was left at the destination", err=True)
+        typer.echo("interrupted", err=True)
         raise typer.Exit(INTERRUPTED) from error
     except (UpsDataError, OSError, MemoryError) as error:
         if debug:

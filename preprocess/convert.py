@@ -1,37 +1,42 @@
-"""Convert a source to a store: importance, pages, statistics, shards, manifest."""
+"""Convert a source to a store: plan, independent tasks that write whole shards, commit, manifest.
+
+The plan is cut into tasks (`partition`), which any number of processes carry out (`tasks`, `executors`) and note in a
+ledger, so that the same command goes on where an unfinished conversion stopped (`ledger`, `resume`). The store
+is the same bytes however many processes there were and however often it was interrupted.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Callable, Iterable
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-from jaxtyping import Float, Float64, Int64, Shaped
+from jaxtyping import Float64
 
-from preprocess.plan import ConvertPlan, plan_conversion
+import preprocess.partition
+from preprocess.executors import Executor, ProcessExecutor, SerialExecutor, describe_death
+from preprocess.ledger import Committed, Ledger
+from preprocess.partition import JoinPieces, LayOut, Partition, RowTask, Task, WriteFrames
+from preprocess.plan import plan_conversion
+from preprocess.resume import describe_begun, take_up
 from preprocess.settings import ConvertSettings
-from preprocess.sources.base import Source, TrajectoryInfo
+from preprocess.sources.base import Source
+from preprocess.tasks import Laid, TaskResult, Workbench, grid_key
 from ups_data import __version__
-from ups_data.coordinates import check_axis
-from ups_data.errors import SourceError
-from ups_data.importance import CloudGeometry, Geometry, GridGeometry, ImportanceMap
-from ups_data.pages import PageLayout, PageTable, build_pages, cloud_order, grid_order
-from ups_data.schema import GeometrySpec, Manifest, ParameterSpec, SourceSpec
+from ups_data.errors import ConfigError, SourceError, StoreExistsError
+from ups_data.schema import FileEntry, GeometrySpec, Manifest, ParameterSpec, SourceSpec
 from ups_data.statistics import FieldStatistics
+from ups_data.storage.shard import array_metadata
 from ups_data.storage.tables import TrajectoryTables
-from ups_data.storage.writer import ArrayWriter, StoreWriter
-from ups_data.storage.zarr_store import COORDINATES, FIELDS, IMPORTANCE, INDEX, VALUES
+from ups_data.storage.writer import StoreWriter
 
 __all__ = ["ConvertSettings", "Progress", "convert"]
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how much of it is done, and how much there is."""
-
-_BLOCK_BYTES = 256 * 2**20
-# Squares of values, and of their changes and gradients, must stay finite in float64.
-_MAX_SIZE = 1e100
 
 
 def convert(
@@ -40,86 +45,177 @@ def convert(
     settings: ConvertSettings,
     *,
     overwrite: bool = False,
+    workers: int = 1,
     progress: Progress | None = None,
 ) -> Manifest:
     """Convert all trajectories of `source` to a new store at `dest`.
 
-    Trajectories are read one after another, in blocks of frames of at most 256 MiB; a trajectory that fits in one block
-    is read once, a longer one twice. Nothing appears at `dest` before everything is written.
+    Trajectories are read in blocks of frames of at most 256 MiB; a trajectory that fits in one block is read once, a
+    longer one twice. Nothing appears at `dest` before everything is written. Whatever ends a conversion, what it
+    committed is kept in `.NAME.partial` beside `dest`, and the same call goes on from there.
+
+    Args:
+        source: the data set; it must pickle for more than one worker.
+        dest: where the store will lie.
+        settings: what may be chosen.
+        overwrite: replace the store that is there, and begin afresh where an unfinished conversion was begun from other
+            sources or settings.
+        workers: processes; 1 is this one. A script that asks for more needs `if __name__ == "__main__"`, since
+            each of them imports it.
+        progress: called with "frames", how many are written, and how many there are.
 
     Raises:
-        StoreExistsError: `dest` is taken.
+        StoreExistsError: `dest` is taken, or an unfinished conversion was begun from other sources or settings.
         SourceError: the source cannot be read, or a value is not finite; names file, item, frame and point.
         ConfigError: settings that cannot hold for this source.
         SchemaError: coordinates that break a rule.
         StoreError: the disk is full or read-only.
+        WorkerError: a worker process died.
     """
+    if workers < 1:
+        raise ConfigError(f"a conversion needs one worker or more, got workers={workers}")
     plan = plan_conversion(source, settings)
-    with StoreWriter(dest, overwrite=overwrite) as writer:
-        conversion = _Conversion(source, settings, plan, writer)
-        for trajectory in range(len(source.trajectories)):
-            if progress is not None:
-                progress("trajectories", trajectory, len(source.trajectories))
-            conversion.add_trajectory(trajectory)
-        manifest = conversion.finish(settings.name or writer.dest.name)
-    if progress is not None:
-        progress("trajectories", len(source.trajectories), len(source.trajectories))
-    return manifest
+    partition = Partition(plan=plan, block_bytes=preprocess.partition.BLOCK_BYTES, task_bytes=settings.shard_bytes)
+    with StoreWriter(dest, overwrite=overwrite, resume=True) as writer:
+        try:
+            conversion = _Conversion(source, settings, partition, writer)
+            committed = conversion.begin(overwrite=overwrite)
+            with _executor(conversion.bench, workers, writer.lock) as executor:
+                _Schedule(partition, committed, progress).run(executor)
+            return conversion.finish(settings.name or writer.dest.name)
+        except BaseException:
+            # Files that are in place are kept, also those of tasks that did not come to their end; nothing else is.
+            writer.keep_unfinished = bool(Ledger(writer.work).read().files)
+            raise
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Ordering:
-    """What the page layout needs to know of a trajectory's geometry."""
+def _executor(bench: Workbench, workers: int, lock: int | None) -> Executor:
+    return SerialExecutor(bench) if workers == 1 else ProcessExecutor(bench, num_workers=workers, lock=lock)
 
-    geometry: Geometry
-    order: Int64[np.ndarray, " point"]
-    number: int
+
+class _Schedule:
+    """Which tasks may begin: frames once the pages of their trajectory are dealt, a shard once its pieces are there."""
+
+    def __init__(self, partition: Partition, committed: Committed, progress: Progress | None) -> None:
+        self._partition, self._committed, self._progress = partition, committed, progress
+        self._joins: dict[str, JoinPieces] = {}
+        self._missing: dict[str, int] = {}
+        self._ready: deque[Task] = deque()
+        self._frames_done = 0
+
+    def run(self, executor: Executor) -> None:
+        """Carry out all tasks that are not done."""
+        self._begin()
+        under_way: dict[Future[TaskResult], Task] = {}
+        while self._ready or under_way:
+            while self._ready and len(under_way) < executor.num_slots:
+                task = self._ready.popleft()
+                under_way[executor.submit(task)] = task
+            done, _ = wait(under_way, return_when=FIRST_COMPLETED)
+            for future in done:
+                task = under_way.pop(future)
+                try:
+                    result = future.result()
+                except BrokenExecutor as error:
+                    raise describe_death(task) from error
+                self._committed.files.update((file.path, file) for file in result.files)
+                self._committed.tasks.add(result.name)
+                self._follow(task)
+                self._report(task)
+
+    def _begin(self) -> None:
+        done = self._committed.tasks
+        open_joins = [join for join in self._partition.join_tasks if join.name not in done]
+        self._joins = {piece: join for join in open_joins for piece in join.pieces}
+        self._missing = {join.name: len(join.pieces) for join in open_joins}
+        for lay_out in self._partition.lay_outs:
+            if lay_out.name not in done:
+                self._ready.append(lay_out)
+                # Frames of a trajectory whose pages must be dealt again are done where they are noted.
+                continue
+            self._follow(lay_out)
+        for task in self._partition.row_tasks:
+            if isinstance(task, WriteFrames) and task.name in done:
+                self._follow(task)
+        self._frames_done = sum(self._num_frames(task) for task in self._partition.row_tasks if task.name in done)
+        self._report(None)
+
+    def _follow(self, task: Task) -> None:
+        """Make ready what waited for `task` alone; first of all, since it frees disk."""
+        if isinstance(task, JoinPieces):
+            return
+        if isinstance(task, LayOut):
+            frames = [part for part in self._partition.frame_tasks(task) if part.name not in self._committed.tasks]
+            self._ready.extendleft(reversed(frames))
+        for key in self._partition.rows(task):
+            for segment in self._partition.segments(task, key):
+                if segment.is_piece and (join := self._joins.get(segment.path)):
+                    self._missing[join.name] -= 1
+                    if not self._missing[join.name]:
+                        self._ready.appendleft(join)
+
+    def _num_frames(self, task: RowTask) -> int:
+        """Count the frames that a task writes."""
+        if isinstance(task, WriteFrames):
+            return task.stop - task.start
+        return 0 if task.long else int(self._partition.plan.num_frames[task.first : task.stop].sum())
+
+    def _report(self, task: Task | None) -> None:
+        frames = 0 if task is None or isinstance(task, JoinPieces) else self._num_frames(task)
+        self._frames_done += frames
+        if self._progress is not None and (frames or task is None):
+            self._progress("frames", self._frames_done, int(self._partition.plan.num_frames.sum()))
 
 
 class _Conversion:
-    """The state of one conversion: array writers, running statistics, and the rows of the tables so far."""
+    """What surrounds the tasks: the template before them, tables and manifest after them."""
 
-    def __init__(self, source: Source, settings: ConvertSettings, plan: ConvertPlan, writer: StoreWriter) -> None:
-        self._source, self._settings, self._plan, self._writer = source, settings, plan, writer
-        self._arrays: dict[str, ArrayWriter] = {key: writer.create_array(spec) for key, spec in plan.arrays.items()}
+    def __init__(self, source: Source, settings: ConvertSettings, partition: Partition, writer: StoreWriter) -> None:
+        self._source, self._settings, self._writer = source, settings, writer
+        self._partition, self._plan = partition, partition.plan
         self._channel_names = tuple(name for field in source.fields for name in field.channel_names)
-        self._statistics = FieldStatistics(len(self._channel_names))
+        self._files = source.fingerprints()
+        plan = self._plan
         train = plan.split_names.index("train") if "train" in plan.split_names else None
         self._counted = np.ones(len(plan.split_codes), dtype=bool) if train is None else plan.split_codes == train
         self._statistics_split: Literal["train"] | None = None if train is None else "train"
-        self._grids: dict[bytes, int] = {}
-        self._grid_orders: dict[tuple[int, ...], Int64[np.ndarray, " point"]] = {}
-        self._axis_nodes: list[Float64[np.ndarray, " node"]] = []
-        self._rows: list[tuple[PageLayout, int]] = []
+        self._committed = Committed()
 
-    def add_trajectory(self, trajectory: int) -> None:
-        """Read one trajectory, lay out its pages and write them."""
-        ordering = self._read_geometry(trajectory)
-        blocks = _FrameBlocks(self._source, trajectory, np.dtype(self._plan.dtype))
-        importance = self._measure(trajectory, ordering.geometry, blocks)
-        layout = self._plan.layout
-        table = build_pages(
-            importance,
-            ordering.order,
-            page_points=layout.page_points,
-            num_strata=layout.num_strata,
-            block_points=layout.block_points,
-            seed=layout.seed,
-            trajectory=trajectory,
+    @property
+    def bench(self) -> Workbench:
+        """What the tasks need."""
+        return Workbench(
+            source=self._source,
+            partition=self._partition,
+            counted=self._counted,
+            folder=self._writer.work,
+            dest=self._writer.dest,
         )
-        self._write_static(table, importance, ordering.geometry)
-        for block in blocks:
-            self._write_frames(table, block)
-        self._rows.append((table.layout, ordering.number))
+
+    def begin(self, *, overwrite: bool) -> Committed:
+        """Take up what is there, and write the metadata of the arrays."""
+        begun = describe_begun(self._source, self._settings, self._partition, self._files)
+        self._committed = take_up(self._writer, self._partition, begun, overwrite=overwrite)
+        for spec in self._plan.arrays.values():
+            self._writer.write_json(f"{spec.key}/zarr.json", array_metadata(spec))
+        return self._committed
 
     def finish(self, name: str) -> Manifest:
-        """Write what is left: last shards, tables, manifest."""
-        for array in self._arrays.values():
-            array.close()
-        self._writer.write_tables(self._tables())
+        """Write what no task writes: tables, manifest."""
+        if self._source.fingerprints() != self._files:
+            raise SourceError(
+                f"{self._source.name}: its files changed while they were converted; convert again with --overwrite"
+            )
+        self._writer.adopt(
+            FileEntry(key=file.path.removeprefix("store/"), size_bytes=file.size_bytes, sha256=file.sha256)
+            for file in self._committed.files.values()
+            if file.path.startswith("store/")
+        )
+        laid = [Laid.read(self._writer.work / task.summary_path) for task in self._partition.lay_outs]
+        self._writer.write_tables(self._tables(laid))
         source, plan = self._source, self._plan
         counts = np.bincount(plan.split_codes, minlength=len(plan.split_names))
-        statistics = self._statistics.records(self._channel_names)
+        statistics = self._gather_statistics(laid).records(self._channel_names)
         reviewed = source.review_statistics(statistics) if self._statistics_split == "train" else ()
         manifest = Manifest(
             writer=f"ups_data {__version__}",
@@ -140,109 +236,41 @@ class _Conversion:
             layout=plan.layout,
             importance=self._plan.importance,
             codec=self._settings.codec,
-            source=SourceSpec(format=source.format, files=source.fingerprints(), notes=(*source.notes, *reviewed)),
+            source=SourceSpec(format=source.format, files=self._files, notes=(*source.notes, *reviewed)),
             files=(),
         )
-        return self._writer.finish(manifest)
+        try:
+            return self._writer.finish(manifest)
+        except StoreExistsError:
+            # Another store took the place: what could go on here would meet it again.
+            self._writer.clear()
+            raise
 
-    def _read_geometry(self, trajectory: int) -> _Ordering:
-        source, info = self._source, self._source.trajectories[trajectory]
-        where = f"{source.name}: {info.item}"
-        parts = tuple(np.asarray(part, dtype=np.float64) for part in source.read_coordinates(trajectory))
-        curve = self._plan.layout.curve
-        if source.kind != "grid":
-            (coordinates,) = parts
-            if coordinates.shape != (info.num_points, len(source.axes)) or not np.isfinite(coordinates).all():
-                raise SourceError(
-                    f"{where}: coordinates must be finite and of shape {(info.num_points, len(source.axes))}"
-                )
-            return _Ordering(
-                geometry=CloudGeometry(coordinates=coordinates),
-                order=cloud_order(coordinates, curve=curve),
-                number=0,
-            )
-        _check_grid(source, info, parts, where)
-        if info.shape not in self._grid_orders:
-            self._grid_orders[info.shape] = grid_order(info.shape, curve=curve)
-        periods = tuple(axis.upper - axis.lower if axis.periodic else None for axis in source.axes)
-        return _Ordering(
-            geometry=GridGeometry(axes=parts, periods=periods),
-            order=self._grid_orders[info.shape],
-            number=self._number_grid(info.shape, parts),
-        )
+    def _gather_statistics(self, laid: Iterable[Laid]) -> FieldStatistics:
+        """Merge the statistics of trajectories in their order, whoever gathered them: rounding depends on the order."""
+        statistics = FieldStatistics(len(self._channel_names))
+        moments = np.concatenate([part.moments for part in laid])
+        for trajectory in np.flatnonzero(self._counted):
+            statistics.merge(FieldStatistics.from_array(moments[trajectory]))
+        return statistics
 
-    def _number_grid(self, shape: tuple[int, ...], axes: tuple[Float64[np.ndarray, " _"], ...]) -> int:
-        key = repr(shape).encode() + b"".join(axis.tobytes() for axis in axes)
-        if key not in self._grids:
-            self._grids[key] = len(self._grids)
-            self._axis_nodes.extend(axes)
-        return self._grids[key]
-
-    def _measure(self, trajectory: int, geometry: Geometry, blocks: _FrameBlocks) -> Float64[np.ndarray, " point"]:
-        """Go through all frames once: refuse bad values, gather importance and statistics."""
-        importance = ImportanceMap(self._plan.importance, geometry, self._plan.subject)
-        previous = None
-        start = 0
-        for block in blocks:
-            self._refuse_non_finite(trajectory, start, block)
-            for frame in block:
-                importance.update(frame)
-                if self._counted[trajectory]:
-                    self._statistics.update(frame, previous)
-                previous = frame
-            start += len(block)
-        return importance.result()
-
-    def _refuse_non_finite(self, trajectory: int, start: int, block: Float[np.ndarray, "time channel *space"]) -> None:
-        # NaN compares as False, so this refuses it too.
-        sound = np.abs(block) <= min(_MAX_SIZE, float(np.finfo(block.dtype).max))
-        if sound.all():
-            return
-        frame, channel, *place = np.unravel_index(int(np.argmin(sound)), block.shape)
-        raise SourceError(
-            f"{self._source.name}: {self._source.trajectories[trajectory].item}, frame {start + frame}, channel "
-            f"{self._channel_names[channel]}, point {tuple(map(int, place))} holds {block[frame, channel, *place]}; "
-            f"{int((~sound).sum())} of {sound.size} values of this block are not finite or over {_MAX_SIZE:g} in size. "
-            f"Mend the source: missing values are never filled"
-        )
-
-    def _write_static(self, table: PageTable, importance: Float64[np.ndarray, " point"], geometry: Geometry) -> None:
-        padding = table.index < 0
-        self._arrays[INDEX].append(table.index)
-        self._arrays[IMPORTANCE].append(np.where(padding, np.nan, importance[table.index]))
-        if isinstance(geometry, CloudGeometry):
-            coordinates = np.where(padding[..., None], np.nan, geometry.coordinates[table.index])
-            self._arrays[COORDINATES].append(coordinates.transpose(0, 2, 1))
-
-    def _write_frames(self, table: PageTable, block: Float[np.ndarray, "time channel *space"]) -> None:
-        padding = table.index < 0
-        for frame in block:
-            pages = frame.reshape(len(frame), -1)[:, table.index].transpose(1, 0, 2)
-            pages[np.broadcast_to(padding[:, None], pages.shape)] = np.nan
-            self._arrays[VALUES].append(pages)
-            if FIELDS in self._arrays:
-                self._arrays[FIELDS].append(frame)
-
-    def _tables(self) -> TrajectoryTables:
-        infos = self._source.trajectories
-        layouts = [layout for layout, _ in self._rows]
+    def _tables(self, laid: list[Laid]) -> TrajectoryTables:
+        dims = len(self._source.axes)
+        numbers, grids = _number_grids(laid, dims)
         on_grid = self._source.kind == "grid"
-        shapes = [[axis.size for axis in self._axis_nodes[i : i + len(self._source.axes)]] for i in self._grid_starts()]
+        shapes = [[axis.size for axis in axes] for axes in grids]
         return TrajectoryTables(
             num_frames=self._plan.num_frames,
             num_points=self._plan.num_points,
             split=self._plan.split_codes,
-            stratum_pages=np.stack([layout.stratum_pages for layout in layouts]).astype(np.int32),
-            stratum_mass=np.stack([layout.stratum_mass for layout in layouts]),
+            stratum_pages=np.concatenate([part.stratum_pages for part in laid]),
+            stratum_mass=np.concatenate([part.stratum_mass for part in laid]),
             parameters=self._plan.parameters,
-            times=np.concatenate([info.times for info in infos]).astype(np.float64),
-            geometry=np.array([number for _, number in self._rows], dtype=np.int32),
-            geometry_shape=np.array(shapes, dtype=np.int64).reshape(-1, len(self._source.axes)),
-            axis_nodes=np.concatenate(self._axis_nodes) if on_grid else np.empty(0),
+            times=np.concatenate([info.times for info in self._source.trajectories]).astype(np.float64),
+            geometry=np.array(numbers, dtype=np.int32),
+            geometry_shape=np.array(shapes, dtype=np.int64).reshape(-1, dims),
+            axis_nodes=np.concatenate([axis for axes in grids for axis in axes]) if on_grid else np.empty(0),
         )
-
-    def _grid_starts(self) -> Iterator[int]:
-        return iter(range(0, len(self._axis_nodes), len(self._source.axes)))
 
     def _parameter_specs(self) -> tuple[ParameterSpec, ...]:
         values = self._plan.parameters[self._counted]
@@ -253,45 +281,25 @@ class _Conversion:
         )
 
 
-class _FrameBlocks:
-    """The frames of one trajectory in blocks; iterated twice, read twice only where they do not fit in one block."""
-
-    def __init__(self, source: Source, trajectory: int, dtype: np.dtype[Any]) -> None:
-        self._source, self._trajectory, self._dtype = source, trajectory, dtype
-        self._info = source.trajectories[trajectory]
-        channels = sum(len(field.components) for field in source.fields)
-        self._shape = (channels, *self._info.shape)
-        self._length = max(1, _BLOCK_BYTES // (dtype.itemsize * channels * self._info.num_points))
-        self._kept: Float[np.ndarray, "time channel *space"] | None = None
-
-    def __iter__(self) -> Iterator[Float[np.ndarray, "time channel *space"]]:
-        for start in range(0, self._info.num_frames, self._length):
-            yield self._read(start, min(start + self._length, self._info.num_frames))
-
-    def _read(self, start: int, stop: int) -> Float[np.ndarray, "time channel *space"]:
-        if self._kept is not None:
-            return self._kept
-        block = self._source.read_frames(self._trajectory, start, stop)
-        if block.shape != (stop - start, *self._shape):
-            raise SourceError(
-                f"{self._source.name}: {self._info.item} gives frames of shape {block.shape}, "
-                f"{(stop - start, *self._shape)} was announced"
-            )
-        if not np.can_cast(block.dtype, self._dtype, "safe"):
-            raise SourceError(
-                f"{self._source.name}: {self._info.item} gives values of dtype {block.dtype}, {self._source.dtype} was "
-                f"announced, and storing them as {self._dtype} would round them"
-            )
-        # A copy, always: array writers hold rows until a shard is full, and a source may reuse its buffer.
-        block = block.astype(self._dtype)
-        if stop - start == self._info.num_frames:
-            self._kept = block
-        return block
+_Axes = tuple[Float64[np.ndarray, " _"], ...]
 
 
-def _check_grid(source: Source, info: TrajectoryInfo, axes: tuple[Shaped[np.ndarray, "..."], ...], where: str) -> None:
-    sizes = tuple(axis.size for axis in axes)
-    if sizes != info.shape:
-        raise SourceError(f"{where}: axes have {sizes} nodes, the field has {info.shape}")
-    for values, spec in zip(axes, source.axes, strict=True):
-        check_axis(values, spec, where=where)
+def _number_grids(laid: Iterable[Laid], dims: int) -> tuple[list[int], list[_Axes]]:
+    """Number grids in the order in which trajectories first use them; return a number a trajectory, and their axes."""
+    numbers: list[int] = []
+    known: dict[bytes, int] = {}
+    grids: list[_Axes] = []
+    for part in laid:
+        if not len(part.shapes):
+            numbers.extend(part.grids.tolist())
+            continue
+        nodes = np.split(part.nodes, np.cumsum(part.shapes.reshape(-1))[:-1])
+        renumbered = []
+        for start in range(0, len(nodes), dims):
+            axes = tuple(nodes[start : start + dims])
+            number = known.setdefault(grid_key(axes), len(grids))
+            if number == len(grids):
+                grids.append(axes)
+            renumbered.append(number)
+        numbers.extend(renumbered[number] for number in part.grids.tolist())
+    return numbers, grids

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from preprocess.sources.base import Source, TrajectoryInfo
-from ups_data.errors import UnknownFormatError
+from ups_data.errors import SourceError, UnknownFormatError
 from ups_data.schema import AxisSpec, FieldSpec
 
 Array = np.ndarray[Any, Any]
@@ -128,3 +130,23 @@ def wave_frames(
 def cloud(num_points: int, dims: int, *, seed: int = 0) -> Array:
     """Return scattered points in the unit cube (num_points, dims)."""
     return np.random.default_rng(seed).random((num_points, dims))
+
+
+class StumblingSource(MemorySource):
+    """Kills its process, or fails, where one trajectory is read, until a file is there."""
+
+    at: int
+    until: Path
+    deadly: bool
+
+    def stumble(self, at: int, until: Path, *, deadly: bool) -> StumblingSource:
+        """Stumble over trajectory `at` while there is no file `until`."""
+        self.at, self.until, self.deadly = at, until, deadly
+        return self
+
+    def read_frames(self, trajectory: int, start: int, stop: int) -> Array:
+        if trajectory == self.at and not self.until.exists():
+            if self.deadly:
+                os.kill(os.getpid(), signal.SIGKILL)
+            raise SourceError(f"array[{trajectory}] cannot be read now")
+        return super().read_frames(trajectory, start, stop)

@@ -12,6 +12,7 @@
     ├── SamplerError (ValueError)         a sampler cannot draw what was asked
     ├── DatasetError (ValueError)         a window, split or field selection that cannot be served
     ├── StateError (ValueError)           a saved state that belongs to something else
+    ├── WorkerError (RuntimeError)        a process that a conversion handed work to is gone
     └── TrainingError (RuntimeError)      a training run that must not go on
 
 Every message says what was wrong, the value against the rule, where, and how to mend it.
@@ -69,6 +70,10 @@ class DatasetError(UpsDataError, ValueError):
 
 class StateError(UpsDataError, ValueError):
     """A saved state belongs to another store, dataset or loader."""
+
+
+class WorkerError(UpsDataError, RuntimeError):
+    """A process that a conversion handed work to died before it was done."""
 
 
 class TrainingError(UpsDataError, RuntimeError):

@@ -76,8 +76,15 @@ class Moments:
         return np.sqrt(self.m2 / np.maximum(self.count, 1) + np.square(self.mean))
 
 
+_MOMENTS = ("count", "mean", "m2", "min", "max")
+
+
 class FieldStatistics:
-    """Moments of values and of frame-to-frame changes, gathered trajectory by trajectory."""
+    """Moments of values and of frame-to-frame changes, gathered frame by frame within each trajectory.
+
+    Rounding depends on the order of merging. A conversion merges the frames of a trajectory in order, then the
+    trajectories in order, so that its statistics are the same bits whoever gathered which of them.
+    """
 
     def __init__(self, num_channels: int) -> None:
         self.values = Moments.empty(num_channels)
@@ -90,6 +97,23 @@ class FieldStatistics:
         self.values = self.values.merge(Moments.of(frame))
         if previous is not None:
             self.deltas = self.deltas.merge(Moments.of(frame.astype(np.float64) - previous.astype(np.float64)))
+
+    def merge(self, other: FieldStatistics) -> None:
+        """Add what `other` gathered."""
+        self.values, self.deltas = self.values.merge(other.values), self.deltas.merge(other.deltas)
+
+    def to_array(self) -> Float64[np.ndarray, "2 moment channel"]:
+        """Return all moments as one array; counts are exact up to 2**53."""
+        return np.stack([[getattr(part, name) for name in _MOMENTS] for part in (self.values, self.deltas)])
+
+    @classmethod
+    def from_array(cls, content: Float64[np.ndarray, "2 moment channel"]) -> FieldStatistics:
+        """Undo `to_array`."""
+        statistics = cls(content.shape[-1])
+        values, deltas = (dict(zip(_MOMENTS, part, strict=True)) for part in content)
+        statistics.values = Moments(**{**values, "count": values["count"].astype(np.int64)})
+        statistics.deltas = Moments(**{**deltas, "count": deltas["count"].astype(np.int64)})
+        return statistics
 
     def records(self, channel_names: tuple[str, ...]) -> tuple[ChannelStatistics, ...]:
         """Return one schema record a channel."""

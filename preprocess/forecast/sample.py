@@ -19,6 +19,7 @@ from jaxtyping import Float64, Shaped
 from preprocess.convert import Progress, convert
 from preprocess.forecast.records import Memory, Sample
 from preprocess.inspect import part_of
+from preprocess.partition import BLOCK_BYTES
 from preprocess.plan import ConvertPlan, plan_conversion
 from preprocess.settings import ConvertSettings
 from preprocess.sources import Source
@@ -27,8 +28,8 @@ from ups_data.schema import Manifest
 
 # Many small trajectories take time by their number and not by their size.
 _MAX_TRAJECTORIES, _MAX_SHARE = 512, 0.25
-# A conversion reads frames in blocks of this size, holds each once as read, once as stored, and once as checked.
-_BLOCK_BYTES, _BLOCK_COPIES = 256 * 2**20, 3
+# A conversion reads frames in blocks of this size, holds each once as read and once as stored.
+_BLOCK_COPIES = 2
 # A shard is held as rows, as encoded rows, each an object of its own, and as the file.
 _SHARD_COPIES, _ROW_OBJECT_BYTES = 3, 200
 
@@ -217,7 +218,7 @@ def _resident_bytes() -> int:
 def _held_bytes(plan: ConvertPlan) -> tuple[int, int]:
     """Return what blocks of frames and shards hold at most."""
     frame = plan.num_points * plan.num_channels * np.dtype(plan.dtype).itemsize
-    blocks = np.minimum(frame * plan.num_frames, np.maximum(frame, _BLOCK_BYTES))
+    blocks = np.minimum(frame * plan.num_frames, np.maximum(frame, BLOCK_BYTES))
     shards = [(spec.rows_per_shard, spec.codec_of_chunk.chunk_bytes) for spec in plan.arrays.values()]
     waiting = sum(rows * size for rows, size in shards)
     encoding = max(rows * (_SHARD_COPIES * size + _ROW_OBJECT_BYTES) for rows, size in shards)

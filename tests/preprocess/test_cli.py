@@ -1,7 +1,9 @@
 """The command line: what a person types, what a machine reads, exit status 0, 1, 2 and 130."""
 
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -109,7 +111,7 @@ def test_convert_writes_a_store_and_says_so(waves: Path, tmp_path: Path) -> None
     result = run("convert", waves, tmp_path / "s")
     assert result.exit_code == 0
     assert "5 trajectories (train 3, valid 1, test 1), 15 frames" in result.stdout
-    assert "trajectories: 5 of 5" in result.stderr
+    assert "frames: 15 of 15" in result.stderr
     fields = zarr.open_group(tmp_path / "s", mode="r")["fields"][:]
     np.testing.assert_array_equal(fields.reshape(5, 3, 32, 24), np.load(waves.parent / "u.npy"))
 
@@ -588,7 +590,7 @@ def test_generate_convert_validate(run_command: RunCommand, tmp_path: Path) -> N
 def test_status_and_streams_of_a_process(run_command: RunCommand, waves: Path) -> None:
     good = run_command("convert", waves, "s", "--json")
     assert (good.returncode, json.loads(good.stdout)["ok"]) == (0, True)
-    assert good.stderr == "trajectories: 5 of 5\n"
+    assert good.stderr == "frames: 15 of 15\n"
     bad = run_command("convert", waves, "s")
     assert (bad.returncode, bad.stdout) == (2, "")
     assert bad.stderr.startswith("error: ")
@@ -616,30 +618,51 @@ finally:
 """
 
 
-def test_an_interrupted_conversion_leaves_nothing_unfinished(
+def test_an_interrupted_conversion_goes_on_by_the_same_command(
     run_command: RunCommand, waves: Path, tmp_path: Path
 ) -> None:
-    whole = run_command(0, "convert", waves, "whole", code=INTERRUPTED)
+    whole = run_command(0, "convert", waves, "whole", "--name", "same", code=INTERRUPTED)
     assert whole.returncode == 0, whole.stderr
     renames = int(whole.stderr.rsplit(maxsplit=1)[-1])
     for number in (1, renames // 2, renames - 1, renames):
-        result = run_command(number, "convert", waves, "s", code=INTERRUPTED)
+        command = ("convert", waves, f"s{number}", "--name", "same")
+        result = run_command(number, *command, code=INTERRUPTED)
         assert result.returncode == 130, result.stderr
-        assert "interrupted; nothing unfinished was left at the destination" in result.stderr
+        assert "interrupted" in result.stderr
         assert "Traceback" not in result.stderr
+        # Before the first shard is in place, nothing is worth keeping.
+        kept = names_in(tmp_path) - {"raw", "whole"}
+        assert kept == (set() if number == 1 else {f".s{number}.partial"})
+        assert ("the same command goes on from there" in result.stderr) == bool(kept)
+        assert run_command(*command).returncode == 0
+        left, right = (
+            {path.relative_to(root): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+            for root in (tmp_path / f"s{number}", tmp_path / "whole")
+        )
+        assert left == right
+        shutil.rmtree(tmp_path / f"s{number}")
         assert names_in(tmp_path) == {"raw", "whole"}
 
 
-def test_an_interrupted_process_of_a_shell(waves: Path, tmp_path: Path) -> None:
-    """SIGINT from outside, as Ctrl-C sends it, while a large conversion works."""
-    values = np.concatenate([np.load(waves.parent / "u.npy")] * 400)
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_interrupted_process_of_a_shell(waves: Path, tmp_path: Path, workers: int) -> None:
+    """SIGINT from outside, as Ctrl-C sends it to all processes of a terminal, while a large conversion works."""
+    values = np.concatenate([np.load(waves.parent / "u.npy")] * 1600)
     np.save(waves.parent / "u.npy", values)
     command = [sys.executable, "-m", "preprocess", "convert", str(waves), str(tmp_path / "s"), "--json"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    while process.poll() is None and not list(tmp_path.glob(".s.partial/pages/*/c")):
+    process = subprocess.Popen(
+        [*command, "--workers", str(workers)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    while process.poll() is None and not list(tmp_path.glob(".s.partial/store/pages/values/c/*")):
         pass
-    process.send_signal(2)
+    os.killpg(process.pid, signal.SIGINT)
     output, errors = process.communicate()
     assert process.returncode == 130, errors
     assert output == ""
-    assert names_in(tmp_path) == {"raw"}
+    assert "the same command goes on from there" in errors
+    assert "Traceback" not in errors
+    assert names_in(tmp_path) == {"raw", ".s.partial"}

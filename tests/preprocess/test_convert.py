@@ -15,7 +15,7 @@ import pytest
 
 import ups_data
 from preprocess.convert import ConvertSettings, convert
-from tests.memory_source import MemorySource, cloud, even_nodes, wave_frames
+from tests.memory_source import MemorySource, StumblingSource, cloud, even_nodes, wave_frames
 from tests.ups_data.storage.cases import GEOMETRIES, ON_POINTS, make_store, plane, settings_for
 from ups_data.errors import ConfigError, SchemaError, SourceError, StoreError, StoreExistsError, StoreNotFoundError
 from ups_data.schema import ImportanceSpec
@@ -40,6 +40,45 @@ def test_two_conversions_are_byte_identical(name, tmp_path):
     for part in ("one", "two"):
         convert(GEOMETRIES[name]("float32"), tmp_path / part, settings_for(GEOMETRIES[name]("float32"), name="same"))
     assert file_contents(tmp_path / "one") == file_contents(tmp_path / "two")
+
+
+@pytest.fixture
+def small_tasks(monkeypatch):
+    """Shards of 1 KiB and tasks of 1 to 3 KiB, so that small sources make many of them, long trajectories included."""
+    monkeypatch.setattr("preprocess.settings._MIB", 1024)
+    monkeypatch.setattr("preprocess.partition.BLOCK_BYTES", 3000)
+    monkeypatch.setattr("preprocess.partition._TRAJECTORY_BYTES", 0)
+
+
+@pytest.mark.parametrize("name", GEOMETRIES)
+def test_the_cut_into_tasks_does_not_change_a_byte(name, tmp_path, monkeypatch, small_tasks):
+    """Against one task for all trajectories, which writes every shard from start to end."""
+    source = GEOMETRIES[name]("float32")
+    settings = settings_for(source, name="same", shard_mib=1)
+    convert(source, tmp_path / "cut", settings)
+    monkeypatch.setattr("preprocess.partition.BLOCK_BYTES", 2**40)
+    monkeypatch.setattr("preprocess.partition._TRAJECTORY_BYTES", -(2**40))
+    convert(source, tmp_path / "whole", settings)
+    assert file_contents(tmp_path / "cut") == file_contents(tmp_path / "whole")
+    assert left_behind(tmp_path) == ["cut", "whole"]
+
+
+@pytest.mark.parametrize(
+    ("name", "codec"), [("plane", "blosc-lz4"), ("ragged", "none"), ("scattered_ragged", "zstd"), ("volume", "none")]
+)
+def test_the_number_of_workers_does_not_change_a_byte(name, codec, tmp_path, small_tasks):
+    source = GEOMETRIES[name]("float64")
+    settings = settings_for(source, name="same", codec=codec, shard_mib=1)
+    for workers in (1, 2, 3):
+        convert(source, tmp_path / str(workers), settings, workers=workers)
+    assert file_contents(tmp_path / "2") == file_contents(tmp_path / "1")
+    assert file_contents(tmp_path / "3") == file_contents(tmp_path / "1")
+    assert left_behind(tmp_path) == ["1", "2", "3"]
+
+
+def test_a_conversion_needs_a_worker(tmp_path):
+    with pytest.raises(ConfigError, match="needs one worker or more, got workers=0"):
+        convert(plane(), tmp_path / "s", ConvertSettings(), workers=0)
 
 
 def test_the_seed_changes_the_dealing_and_nothing_else(tmp_path):
@@ -102,7 +141,7 @@ def test_strided_transposed_and_read_only_arrays_convert(tmp_path):
 
 def test_a_source_may_reuse_its_buffer(tmp_path, monkeypatch):
     """A trajectory in several blocks, read twice, each block into the same memory."""
-    monkeypatch.setattr("preprocess.convert._BLOCK_BYTES", 5000)
+    monkeypatch.setattr("preprocess.partition.BLOCK_BYTES", 5000)
     frames = wave_frames((25, 20), num_frames=9)
 
     class Reusing(MemorySource):
@@ -342,10 +381,21 @@ def test_a_store_that_appears_meanwhile_is_not_overwritten(tmp_path):
     assert left_behind(tmp_path) == ["other", "s"]
 
 
-def test_progress_counts_trajectories(tmp_path):
+def test_progress_counts_frames(tmp_path):
     seen = []
     convert(plane(), tmp_path / "s", ConvertSettings(), progress=lambda *step: seen.append(step))
-    assert seen == [("trajectories", done, 3) for done in range(4)]
+    assert seen == [("frames", 0, 9), ("frames", 9, 9)]
+
+
+def test_progress_counts_what_an_earlier_conversion_did(tmp_path, small_tasks):
+    frames = [wave_frames((16, 16), num_frames=5, seed=seed) for seed in range(3)]
+    source = StumblingSource.grid(frames).stumble(2, tmp_path / "mended", deadly=False)
+    with pytest.raises(SourceError, match="cannot be read now"):
+        convert(source, tmp_path / "s", ConvertSettings(shard_mib=1))
+    (tmp_path / "mended").touch()
+    seen = []
+    convert(source, tmp_path / "s", ConvertSettings(shard_mib=1), progress=lambda *step: seen.append(step))
+    assert seen == [("frames", done, 15) for done in range(10, 16)]
 
 
 # -- kills, full disks -----------------------------------------------------------------------------------------------
@@ -400,19 +450,27 @@ def test_a_killed_conversion_leaves_no_store_and_runs_again(tmp_path):
         assert left_behind(tmp_path) == [".s.partial", "whole"]
         with pytest.raises(StoreNotFoundError, match="a conversion that did not finish: run it again"):
             ups_data.open_store(tmp_path / "s")
-    assert run_child(tmp_path / "s", "run", 0).returncode == 0
-    assert file_contents(tmp_path / "s") == file_contents(tmp_path / "whole")
-    assert left_behind(tmp_path) == ["s", "whole"]
+        assert run_child(tmp_path / "s", "run", 0).returncode == 0
+        assert file_contents(tmp_path / "s") == file_contents(tmp_path / "whole")
+        assert left_behind(tmp_path) == ["s", "whole"]
+        shutil.rmtree(tmp_path / "s")
 
 
 @pytest.mark.parametrize("limit", [100, 5_000, 60_000])
-def test_a_full_disk_is_told_and_leaves_nothing(tmp_path, limit):
+def test_a_full_disk_is_told_and_leaves_nothing_that_opens(tmp_path, limit):
+    """Files over the limit cannot be written; those below it are kept, and taken up once there is room."""
     child = run_child(tmp_path / "s", "full", limit)
     assert child.returncode == 3, child.stderr
     assert child.stdout.startswith("StoreError cannot write")
     assert "File too large" in child.stdout
-    assert f"nothing at {tmp_path / 's'} was changed" in child.stdout
-    assert left_behind(tmp_path) == []
+    assert set(left_behind(tmp_path)) <= {".s.partial"}
+    assert not list(tmp_path.rglob("*.staged"))
+    with pytest.raises(StoreNotFoundError):
+        ups_data.open_store(tmp_path / "s")
+    for name in ("s", "whole"):
+        assert run_child(tmp_path / name, "run", 0).returncode == 0
+    assert file_contents(tmp_path / "s") == file_contents(tmp_path / "whole")
+    assert left_behind(tmp_path) == ["s", "whole"]
 
 
 def test_a_destination_that_cannot_be_written_is_told():

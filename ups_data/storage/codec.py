@@ -7,8 +7,7 @@ crash a process or return something that looks right.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,8 +67,7 @@ class ChunkCodec:
         if len(raw) != self.chunk_bytes:
             raise ValueError(f"a chunk of {len(raw)} bytes was given to a codec for {self.chunk_bytes} bytes")
         compressor = self._compressor()
-        with _one_thread():
-            payload = raw if compressor is None else bytes(compressor.encode(raw))
+        payload = raw if compressor is None else _compress(compressor, raw)
         return payload + google_crc32c.value(payload).to_bytes(CRC_BYTES, "little")
 
     def decode_run(
@@ -146,12 +144,11 @@ class ChunkCodec:
         return [Crc32cCodec()]
 
 
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Keep Blosc from sharing a chunk among threads: it would order the blocks by which thread was done first."""
+def _compress(compressor: Any, raw: bytes) -> bytes:
+    """Compress on this thread alone: several would order the blocks of a large chunk by which was done first."""
     previous, numcodecs.blosc.use_threads = numcodecs.blosc.use_threads, False
     try:
-        yield
+        return bytes(compressor.encode(raw))
     finally:
         numcodecs.blosc.use_threads = previous
 

@@ -1,7 +1,8 @@
 """Writing a store: whole shards only, each staged, synced and renamed; the manifest last; then the store itself.
 
-A conversion works in `.NAME.partial` beside its destination and takes the final name by one rename when everything,
-manifest included, is on disk. Until then there is nothing at the destination that a reader could open.
+A writer works in `.NAME.partial/store` beside its destination and takes the final name by one rename when everything,
+manifest included, is on disk. Until then there is nothing at the destination that a reader could open. What else a
+conversion needs to go on after a kill lies in `.NAME.partial` too, and is removed after that rename.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ import hashlib
 import json
 import os
 import shutil
+import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Self
 
@@ -25,6 +28,7 @@ from ups_data.storage.tables import TrajectoryTables
 from ups_data.storage.zarr_store import TABLE_GROUP, partial_path
 
 _MANIFEST_HEAD_BYTES = 4096
+_LOCK_SECONDS = 1.0
 GROUPS = ("", "pages", TABLE_GROUP)
 """Keys of the Zarr groups of every store."""
 
@@ -72,28 +76,47 @@ class ArrayWriter:
 
 
 class StoreWriter:
-    """Writes one store. Use as a context: leaving it by an error removes what was begun.
+    """Writes one store. Use as a context: leaving it by an error removes what was begun, unless it shall be kept.
+
+    Args:
+        dest: where the finished store will lie.
+        overwrite: replace the store that is there.
+        resume: leave what an unfinished conversion to the same place left; the caller sorts it out.
+
+    Attributes:
+        dest: the destination, links followed.
+        work: the folder beside it that this writer holds, `.NAME.partial`.
+        root: the store that is being written, in `work`.
+        keep_unfinished: whether leaving by an error keeps `work` for a later writer with `resume`.
+        lock: descriptor that holds `work`, None on file systems without such locks.
 
     Raises:
         StoreExistsError: the destination exists and `overwrite` is False, or it is no store of ours.
     """
 
-    def __init__(self, dest: Path, *, overwrite: bool) -> None:
+    def __init__(self, dest: Path, *, overwrite: bool, resume: bool = False) -> None:
         # Links are followed, so that the last rename stays within one directory and replaces no link.
         self.dest = Path(os.path.realpath(dest))
-        self._overwrite = overwrite
-        check_destination(self.dest, overwrite=overwrite)
-        self.root = partial_path(self.dest)
-        self._lock: int | None = None
+        self._overwrite, self._resume = overwrite, resume
+        self.work = partial_path(self.dest)
+        self.root = self.work / "store"
+        try:
+            check_destination(self.dest, overwrite=overwrite)
+        except StoreExistsError:
+            self._clear_finished()
+            raise
+        self.keep_unfinished = resume
+        self.lock: int | None = None
         self._entries: dict[str, FileEntry] = {}
         self._finished = False
 
     def __enter__(self) -> Self:
         try:
-            self.root.mkdir(parents=True, exist_ok=True)
-            self._lock = _lock_directory(self.root, self.dest)
-            for left in self.root.iterdir():
-                shutil.rmtree(left) if left.is_dir() and not left.is_symlink() else left.unlink()
+            self.work.mkdir(parents=True, exist_ok=True)
+            self.lock = _lock_directory(self.work, self.dest)
+            if not self._resume:
+                self.clear()
+            self.root.mkdir(exist_ok=True)
         except StoreError:
             raise
         except OSError as error:
@@ -101,10 +124,33 @@ class StoreWriter:
         return self
 
     def __exit__(self, *error: object) -> None:
-        if not self._finished:
-            shutil.rmtree(self.root, ignore_errors=True)
-        if self._lock is not None:
-            os.close(self._lock)
+        if not self._finished and not self.keep_unfinished:
+            shutil.rmtree(self.work, ignore_errors=True)
+        if self.lock is not None:
+            os.close(self.lock)
+
+    def clear(self) -> None:
+        """Remove what an earlier conversion left."""
+        for left in self.work.iterdir():
+            shutil.rmtree(left) if left.is_dir() and not left.is_symlink() else left.unlink()
+        self.root.mkdir()
+
+    def _clear_finished(self) -> None:
+        """Remove the folder of a conversion that was killed right after its store took its name."""
+        if not self.work.is_dir() or not _is_store(self.dest):
+            return
+        descriptor = os.open(self.work, os.O_RDONLY)
+        try:
+            if _try_lock(descriptor, self.work) and not self.root.exists():
+                shutil.rmtree(self.work, ignore_errors=True)
+        except OSError:
+            return  # without locks nobody can tell whether it is in use
+        finally:
+            os.close(descriptor)
+
+    def adopt(self, entries: Iterable[FileEntry]) -> None:
+        """Note files below `root` that others committed, for the manifest."""
+        self._entries.update((entry.key, entry) for entry in entries)
 
     def create_array(self, spec: ArraySpec) -> ArrayWriter:
         """Begin an array."""
@@ -126,7 +172,7 @@ class StoreWriter:
             StoreError: the disk is full, read-only, or failed.
         """
         entry = FileEntry(key=key, size_bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
-        self._write_durably(self.root / key, content)
+        write_durably(self.root / key, content, dest=self.dest)
         self._entries[key] = entry
 
     def finish(self, manifest: Manifest) -> Manifest:
@@ -138,7 +184,7 @@ class StoreWriter:
         entries = tuple(self._entries[key] for key in sorted(self._entries))
         text = manifest.model_copy(update={"files": entries}).to_json()
         manifest = Manifest.from_json(text, where=str(self.root / MANIFEST_NAME))
-        self._write_durably(self.root / MANIFEST_NAME, text.encode())
+        write_durably(self.root / MANIFEST_NAME, text.encode(), dest=self.dest)
         # Somebody else may have finished a store there in the meantime.
         check_destination(self.dest, overwrite=self._overwrite)
         retired = self.dest.with_name(f".{self.dest.name}.retired")
@@ -152,6 +198,7 @@ class StoreWriter:
         except OSError as error:
             raise StoreError(f"cannot give the finished store its name {self.dest}: {error}") from error
         shutil.rmtree(retired, ignore_errors=True)
+        shutil.rmtree(self.work, ignore_errors=True)
         return manifest
 
     def _write_table(self, key: str, values: Shaped[np.ndarray, "..."]) -> None:
@@ -173,20 +220,34 @@ class StoreWriter:
             codec = ChunkCodec(name="none", item_bytes=values.itemsize, chunk_bytes=values.nbytes)
             self.write_file("/".join([key, "c", *["0"] * values.ndim]), codec.encode(values))
 
-    def _write_durably(self, path: Path, content: bytes) -> None:
-        staged = path.with_name(f".{path.name}.staged")
+
+def write_durably(path: Path, content: bytes, *, dest: Path) -> None:
+    """Write a file under another name, sync it, give it its name, and sync the directory.
+
+    Args:
+        path: the file.
+        content: all of it.
+        dest: the store that it is for, for the message.
+
+    Raises:
+        StoreError: the disk is full, read-only, or failed; nothing of the file is left.
+    """
+    # The process is part of the name: one that outlived its conversion for a moment must not touch a new one's file.
+    staged = path.with_name(f".{path.name}.{os.getpid()}.staged")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
             with staged.open("wb") as handle:
                 handle.write(content)
                 handle.flush()
                 os.fsync(handle.fileno())
             staged.replace(path)
-            _sync_directory(path.parent)
-        except OSError as error:
-            raise StoreError(
-                f"cannot write {path}: {error.strerror or error}; nothing at {self.dest} was changed"
-            ) from error
+        except BaseException:
+            staged.unlink(missing_ok=True)
+            raise
+        _sync_directory(path.parent)
+    except OSError as error:
+        raise StoreError(f"cannot write {path}: {error.strerror or error}; nothing at {dest} was changed") from error
 
 
 def check_destination(dest: Path, *, overwrite: bool) -> None:
@@ -222,11 +283,11 @@ def _lock_directory(path: Path, dest: Path) -> int | None:
         StoreExistsError: another conversion holds it.
     """
     descriptor = os.open(path, os.O_RDONLY)
+    deadline = time.monotonic() + _LOCK_SECONDS
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        held = path.exists() and os.path.samestat(os.fstat(descriptor), os.stat(path))
-    except BlockingIOError:
-        held = False
+        # Workers share the lock, and those of a conversion that was killed need a moment to notice.
+        while not (held := _try_lock(descriptor, path)) and time.monotonic() < deadline:
+            time.sleep(_LOCK_SECONDS / 50)
     except OSError:
         os.close(descriptor)
         return None
@@ -234,6 +295,14 @@ def _lock_directory(path: Path, dest: Path) -> int | None:
         return descriptor
     os.close(descriptor)
     raise StoreExistsError(f"another conversion to {dest} is running; wait for it or choose another destination")
+
+
+def _try_lock(descriptor: int, path: Path) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return path.exists() and os.path.samestat(os.fstat(descriptor), os.stat(path))
 
 
 def _sync_directory(path: Path) -> None:

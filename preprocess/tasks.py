@@ -1,0 +1,467 @@
+"""Carry out the tasks of a conversion: importance, pages and statistics of trajectories, and whole shards.
+
+A task reads the source and what earlier tasks left in the conversion's folder, writes files there, and notes each in
+the ledger once it is in place. It shares no memory with other tasks, so any process may carry it out, at any time after
+those that it builds upon, and twice.
+
+Memory of one process does not grow with the number of frames or trajectories. It is about 100 MB for Python and its
+libraries; a block of frames twice, as the source gives it and as it is stored (256 MiB each, or one frame where that is
+larger); three shards; and while a trajectory is laid out, importance, order and pages: about 95 bytes a point on grids
+and 170 on clouds, for one channel and the default recipe (measured by resident size at 10^6 to 10^7 points).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Float64, Int32, Int64, Integer, Shaped
+
+from preprocess.ledger import CommittedFile, Ledger
+from preprocess.partition import JoinPieces, LayOut, Partition, RowTask, Segment, Task, WriteFrames, table_path
+from preprocess.sources.base import Source, TrajectoryInfo
+from ups_data.coordinates import check_axis
+from ups_data.errors import SourceError, StoreError
+from ups_data.importance import CloudGeometry, Geometry, GridGeometry, ImportanceMap
+from ups_data.pages import build_pages, cloud_order, grid_order
+from ups_data.statistics import FieldStatistics
+from ups_data.storage.shard import encode_shard
+from ups_data.storage.writer import write_durably
+from ups_data.storage.zarr_store import COORDINATES, FIELDS, IMPORTANCE, INDEX, VALUES
+
+# Squares of values, and of their changes and gradients, must stay finite in float64.
+_MAX_SIZE = 1e100
+# Rows are gathered from a frame in pieces of this size, so that no second frame is held.
+_GATHER_BYTES = 16 * 2**20
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Workbench:
+    """What every task needs; picklable, sent to a process once.
+
+    Attributes:
+        source: the data set; it opens its files again where it is unpickled.
+        partition: the plan and its tasks.
+        counted: which trajectories the statistics cover.
+        folder: the conversion's folder, `.NAME.partial`.
+        dest: where the store will lie, for messages.
+    """
+
+    source: Source
+    partition: Partition
+    counted: Shaped[np.ndarray, " trajectory"]
+    folder: Path
+    dest: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskResult:
+    """What a task committed.
+
+    Attributes:
+        name: the task.
+        files: files that it put in place.
+    """
+
+    name: str
+    files: tuple[CommittedFile, ...]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Laid:
+    """What is known of trajectories once their pages are dealt; kept in a file until the tables are written.
+
+    Attributes:
+        stratum_pages, stratum_mass: as in the tables (n, S).
+        moments: statistics of each trajectory, see `FieldStatistics.to_array`; zeros where they are not counted.
+        grids: number of each trajectory's grid among `shapes`; 0 for points.
+        shapes: nodes per axis of each grid (G, D).
+        nodes: node coordinates, grid after grid, axis after axis.
+    """
+
+    stratum_pages: Int32[np.ndarray, "trajectory stratum"]
+    stratum_mass: Float64[np.ndarray, "trajectory stratum"]
+    moments: Float64[np.ndarray, "trajectory 2 moment channel"]
+    grids: Int64[np.ndarray, " trajectory"]
+    shapes: Int64[np.ndarray, "grid dim"]
+    nodes: Float64[np.ndarray, " node"]
+
+    def to_bytes(self) -> bytes:
+        """Return the content of the file."""
+        buffer = io.BytesIO()
+        np.savez(buffer, **{part.name: getattr(self, part.name) for part in fields(self)})
+        return buffer.getvalue()
+
+    @classmethod
+    def read(cls, path: Path) -> Laid:
+        """Read the file again."""
+        with np.load(path, allow_pickle=False) as content:
+            return cls(**{part.name: content[part.name] for part in fields(cls)})
+
+
+class Worker:
+    """Carries out tasks, one after another."""
+
+    def __init__(self, bench: Workbench) -> None:
+        self._bench = bench
+        self._ledger = Ledger(bench.folder)
+        self._written: list[CommittedFile] = []
+        # Of the last shape only: of 10^8 points it takes 800 MB.
+        self._grid_order: tuple[tuple[int, ...], Int64[np.ndarray, " point"]] | None = None
+
+    def run(self, task: Task) -> TaskResult:
+        """Carry out a task and note it in the ledger.
+
+        Raises:
+            SourceError: the source cannot be read, or a value is not finite; names file, item, frame and point.
+            SchemaError: coordinates that break a rule.
+            StoreError: the disk is full or read-only.
+        """
+        self._written = []
+        if isinstance(task, LayOut):
+            self._lay_out(task)
+        elif isinstance(task, WriteFrames):
+            self._write_frames(task)
+        else:
+            self._join(task)
+        self._ledger.add_task(task.name)
+        return TaskResult(name=task.name, files=tuple(self._written))
+
+    def commit(self, path: str, content: bytes, *, scratch: bool) -> None:
+        """Put a file in place and note it, unless it is there.
+
+        Args:
+            path: below the conversion's folder.
+            content: all of it.
+            scratch: not part of the store, and not synced: what a power cut takes of it is found by its hash.
+        """
+        place = self._bench.folder / path
+        if place.exists():
+            # A resumed conversion removes what its ledger does not list, so this was committed before.
+            return
+        if scratch:
+            _write_scratch(place, content)
+        else:
+            write_durably(place, content, dest=self._bench.dest)
+        file = CommittedFile(path=path, size_bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
+        self._ledger.add_file(file)
+        self._written.append(file)
+
+    # -- laying out ----------------------------------------------------------------------------------------------
+
+    def _lay_out(self, task: LayOut) -> None:
+        writers = self._open_rows(task)
+        gathered = _LaidRows(self._bench)
+        for trajectory in range(task.first, task.stop):
+            ordering = self._read_geometry(trajectory)
+            blocks = _FrameBlocks(self._bench, trajectory)
+            importance, moments = self._measure(trajectory, ordering[0], blocks)
+            layout = self._bench.partition.plan.layout
+            table = build_pages(
+                importance,
+                ordering[1],
+                page_points=layout.page_points,
+                num_strata=layout.num_strata,
+                block_points=layout.block_points,
+                seed=layout.seed,
+                trajectory=trajectory,
+            )
+            gathered.add(table.layout.stratum_pages, table.layout.stratum_mass, moments, ordering[0])
+            _write_static(writers, table.index, importance, ordering[0])
+            if task.long:
+                self.commit(table_path(trajectory), _to_npy(table.index.astype(np.int32)), scratch=True)
+                continue
+            for block in blocks:
+                _write_block(writers, table.index, block)
+        _close_rows(writers)
+        self.commit(task.summary_path, gathered.result().to_bytes(), scratch=True)
+
+    def _read_geometry(self, trajectory: int) -> tuple[Geometry, Int64[np.ndarray, " point"]]:
+        """Return the geometry of a trajectory and its points in curve order."""
+        source, info = self._bench.source, self._bench.source.trajectories[trajectory]
+        where = f"{source.name}: {info.item}"
+        parts = tuple(np.asarray(part, dtype=np.float64) for part in source.read_coordinates(trajectory))
+        curve = self._bench.partition.plan.layout.curve
+        if source.kind != "grid":
+            (coordinates,) = parts
+            if coordinates.shape != (info.num_points, len(source.axes)) or not np.isfinite(coordinates).all():
+                raise SourceError(
+                    f"{where}: coordinates must be finite and of shape {(info.num_points, len(source.axes))}"
+                )
+            return CloudGeometry(coordinates=coordinates), cloud_order(coordinates, curve=curve)
+        _check_grid(source, info, parts, where)
+        if self._grid_order is None or self._grid_order[0] != info.shape:
+            self._grid_order = (info.shape, grid_order(info.shape, curve=curve))
+        periods = tuple(axis.upper - axis.lower if axis.periodic else None for axis in source.axes)
+        return GridGeometry(axes=parts, periods=periods), self._grid_order[1]
+
+    def _measure(
+        self, trajectory: int, geometry: Geometry, blocks: _FrameBlocks
+    ) -> tuple[Float64[np.ndarray, " point"], FieldStatistics]:
+        """Go through all frames once: refuse bad values, gather importance and statistics."""
+        plan = self._bench.partition.plan
+        importance = ImportanceMap(plan.importance, geometry, plan.subject)
+        statistics = FieldStatistics(plan.num_channels)
+        previous = None
+        start = 0
+        for block in blocks:
+            self._refuse_non_finite(trajectory, start, block)
+            for frame in block:
+                importance.update(frame)
+                if self._bench.counted[trajectory]:
+                    statistics.update(frame, previous)
+                previous = frame
+            start += len(block)
+        return importance.result(), statistics
+
+    def _refuse_non_finite(self, trajectory: int, start: int, block: Float[np.ndarray, "time channel *space"]) -> None:
+        limit = min(_MAX_SIZE, float(np.finfo(block.dtype).max))
+        # NaN compares as False, so this refuses it too. Frame by frame: a whole block would be held twice more.
+        if all((np.abs(frame) <= limit).all() for frame in block):
+            return
+        sound = np.abs(block) <= limit
+        source = self._bench.source
+        frame, channel, *place = np.unravel_index(int(np.argmin(sound)), block.shape)
+        names = [name for field in source.fields for name in field.channel_names]
+        raise SourceError(
+            f"{source.name}: {source.trajectories[trajectory].item}, frame {start + frame}, channel "
+            f"{names[channel]}, point {tuple(map(int, place))} holds {block[frame, channel, *place]}; "
+            f"{int((~sound).sum())} of {sound.size} values of this block are not finite or over {_MAX_SIZE:g} in size. "
+            f"Mend the source: missing values are never filled"
+        )
+
+    # -- frames and shards ---------------------------------------------------------------------------------------
+
+    def _write_frames(self, task: WriteFrames) -> None:
+        writers = self._open_rows(task)
+        index = np.load(self._bench.folder / table_path(task.trajectory), mmap_mode="r", allow_pickle=False)
+        for block in _FrameBlocks(self._bench, task.trajectory, start=task.start, stop=task.stop):
+            _write_block(writers, index, block)
+        _close_rows(writers)
+
+    def _join(self, task: JoinPieces) -> None:
+        spec = self._bench.partition.plan.arrays[task.key]
+        path = f"store/{spec.shard_key(task.shard)}"
+        pieces = [self._bench.folder / piece for piece in task.pieces]
+        if not (self._bench.folder / path).exists():
+            shape = (-1, *spec.chunk_shape[1:]) if task.key != FIELDS else (-1, *spec.chunk_shape[2:])
+            parts = [np.frombuffer(piece.read_bytes(), dtype=spec.dtype).reshape(shape) for piece in pieces]
+            self.commit(path, encode_shard(spec, np.concatenate(parts)), scratch=False)
+        for piece in pieces:
+            piece.unlink(missing_ok=True)
+
+    def _open_rows(self, task: RowTask) -> dict[str, _RowWriter]:
+        partition = self._bench.partition
+        return {key: _RowWriter(self, key, partition.segments(task, key)) for key in partition.rows(task)}
+
+    def write_segment(self, key: str, segment: Segment, rows: Shaped[np.ndarray, "row *chunk"]) -> None:
+        """Write the rows of a shard that one task owns."""
+        spec = self._bench.partition.plan.arrays[key]
+        if not segment.is_piece:
+            self.commit(segment.path, encode_shard(spec, rows), scratch=False)
+        elif not (self._bench.folder / f"store/{spec.shard_key(segment.shard)}").exists():
+            self.commit(segment.path, rows.tobytes(), scratch=True)
+
+    def is_committed(self, segment: Segment) -> bool:
+        """Tell whether the rows of a segment are in place."""
+        return (self._bench.folder / segment.path).exists()
+
+    def dtype_of(self, key: str) -> np.dtype[Any]:
+        """Return the stored dtype of an array."""
+        return np.dtype(self._bench.partition.plan.arrays[key].dtype)
+
+
+class _RowWriter:
+    """Takes the rows of one array that a task owns, in order; memory holds one shard and the rows of one call."""
+
+    def __init__(self, worker: Worker, key: str, segments: Iterator[Segment]) -> None:
+        self._worker, self._key, self._segments = worker, key, segments
+        self._dtype = worker.dtype_of(key)
+        self._pending: list[Shaped[np.ndarray, "..."]] = []
+        self._num_pending = 0
+        self._segment = next(segments, None)
+
+    def append(self, rows: Shaped[np.ndarray, "row *chunk"]) -> None:
+        """Add rows."""
+        while len(rows):
+            if self._segment is None:
+                raise StoreError(f"{self._key}: {len(rows)} rows came after the last one that was planned")
+            part = rows[: self._segment.num_rows - self._num_pending]
+            self._pending.append(part.astype(self._dtype, copy=False))
+            self._num_pending += len(part)
+            rows = rows[len(part) :]
+            if self._num_pending == self._segment.num_rows:
+                self._flush(self._segment)
+
+    def close(self) -> None:
+        """Check that all rows came."""
+        if self._segment is not None:
+            raise StoreError(f"{self._key}: shard {self._segment.shard} lacks rows of {self._segment.path}")
+
+    def _flush(self, segment: Segment) -> None:
+        if not self._worker.is_committed(segment):
+            self._worker.write_segment(self._key, segment, np.concatenate(self._pending))
+        self._pending, self._num_pending = [], 0
+        self._segment = next(self._segments, None)
+
+
+class _LaidRows:
+    """Gathers what `Laid` holds, trajectory by trajectory."""
+
+    def __init__(self, bench: Workbench) -> None:
+        self._dims = len(bench.source.axes)
+        self._strata: list[tuple[Int64[np.ndarray, " stratum"], Float64[np.ndarray, " stratum"]]] = []
+        self._moments: list[Float64[np.ndarray, "2 moment channel"]] = []
+        self._numbers: list[int] = []
+        self._grids: dict[bytes, int] = {}
+        self._axes: list[tuple[Float64[np.ndarray, " _"], ...]] = []
+
+    def add(
+        self,
+        stratum_pages: Int64[np.ndarray, " stratum"],
+        stratum_mass: Float64[np.ndarray, " stratum"],
+        statistics: FieldStatistics,
+        geometry: Geometry,
+    ) -> None:
+        """Add a trajectory."""
+        self._strata.append((stratum_pages, stratum_mass))
+        self._moments.append(statistics.to_array())
+        self._numbers.append(0 if isinstance(geometry, CloudGeometry) else self._number(geometry))
+
+    def result(self) -> Laid:
+        """Return all of them."""
+        nodes = [axis for axes in self._axes for axis in axes]
+        return Laid(
+            stratum_pages=np.stack([pages for pages, _ in self._strata]).astype(np.int32),
+            stratum_mass=np.stack([mass for _, mass in self._strata]),
+            moments=np.stack(self._moments),
+            grids=np.array(self._numbers, dtype=np.int64),
+            shapes=np.array([axis.size for axis in nodes], dtype=np.int64).reshape(-1, self._dims),
+            nodes=np.concatenate(nodes) if nodes else np.empty(0),
+        )
+
+    def _number(self, geometry: GridGeometry) -> int:
+        key = grid_key(geometry.axes)
+        if key not in self._grids:
+            self._grids[key] = len(self._grids)
+            self._axes.append(geometry.axes)
+        return self._grids[key]
+
+
+def grid_key(axes: tuple[Float64[np.ndarray, " _"], ...]) -> bytes:
+    """Return what is equal for equal grids."""
+    return repr([axis.size for axis in axes]).encode() + b"".join(axis.tobytes() for axis in axes)
+
+
+def _write_static(
+    writers: dict[str, _RowWriter],
+    index: Int64[np.ndarray, "page entry"],
+    importance: Float64[np.ndarray, " point"],
+    geometry: Geometry,
+) -> None:
+    for pages in _slices(index, _GATHER_BYTES):
+        padding = pages < 0
+        writers[INDEX].append(pages)
+        writers[IMPORTANCE].append(np.where(padding, np.nan, importance[pages]))
+        if isinstance(geometry, CloudGeometry):
+            coordinates = np.where(padding[..., None], np.nan, geometry.coordinates[pages])
+            writers[COORDINATES].append(coordinates.transpose(0, 2, 1))
+
+
+def _write_block(
+    writers: dict[str, _RowWriter],
+    index: Integer[np.ndarray, "page entry"],
+    block: Float[np.ndarray, "time channel *space"],
+) -> None:
+    for frame in block:
+        flat = frame.reshape(len(frame), -1)
+        for part in _slices(index, _GATHER_BYTES // len(frame)):
+            pages = flat[:, part].transpose(1, 0, 2)
+            pages[np.broadcast_to((part < 0)[:, None], pages.shape)] = np.nan
+            writers[VALUES].append(pages)
+        if FIELDS in writers:
+            writers[FIELDS].append(frame)
+
+
+def _slices(index: Integer[np.ndarray, "page entry"], num_bytes: int) -> Iterator[Integer[np.ndarray, "part entry"]]:
+    """Cut a page table into pieces whose gathered values take about `num_bytes`."""
+    step = max(1, num_bytes // (8 * index.shape[1]))
+    for start in range(0, len(index), step):
+        yield index[start : start + step]
+
+
+def _close_rows(writers: dict[str, _RowWriter]) -> None:
+    for writer in writers.values():
+        writer.close()
+
+
+def _write_scratch(path: Path, content: bytes) -> None:
+    staged = path.with_name(f".{path.name}.{os.getpid()}.staged")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            staged.write_bytes(content)
+            staged.replace(path)
+        except BaseException:
+            staged.unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise StoreError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def _to_npy(values: Shaped[np.ndarray, "..."]) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, values, allow_pickle=False)
+    return buffer.getvalue()
+
+
+class _FrameBlocks:
+    """Frames of one trajectory in blocks; iterated twice, read twice only where they do not fit in one block."""
+
+    def __init__(self, bench: Workbench, trajectory: int, *, start: int = 0, stop: int | None = None) -> None:
+        self._source, self._trajectory = bench.source, trajectory
+        self._info = bench.source.trajectories[trajectory]
+        self._start, self._stop = start, self._info.num_frames if stop is None else stop
+        plan = bench.partition.plan
+        self._dtype = np.dtype(plan.dtype)
+        self._shape = (plan.num_channels, *self._info.shape)
+        self._length = int(max(1, bench.partition.block_bytes // bench.partition.frame_bytes[trajectory]))
+        self._kept: Float[np.ndarray, "time channel *space"] | None = None
+
+    def __iter__(self) -> Iterator[Float[np.ndarray, "time channel *space"]]:
+        for start in range(self._start, self._stop, self._length):
+            yield self._read(start, min(start + self._length, self._stop))
+
+    def _read(self, start: int, stop: int) -> Float[np.ndarray, "time channel *space"]:
+        if self._kept is not None:
+            return self._kept
+        block = self._source.read_frames(self._trajectory, start, stop)
+        if block.shape != (stop - start, *self._shape):
+            raise SourceError(
+                f"{self._source.name}: {self._info.item} gives frames of shape {block.shape}, "
+                f"{(stop - start, *self._shape)} was announced"
+            )
+        if not np.can_cast(block.dtype, self._dtype, "safe"):
+            raise SourceError(
+                f"{self._source.name}: {self._info.item} gives values of dtype {block.dtype}, {self._source.dtype} was "
+                f"announced, and storing them as {self._dtype} would round them"
+            )
+        # A copy, always: row writers hold rows until a shard is full, and a source may reuse its buffer.
+        block = block.astype(self._dtype)
+        if stop - start == self._info.num_frames:
+            self._kept = block
+        return block
+
+
+def _check_grid(source: Source, info: TrajectoryInfo, axes: tuple[Shaped[np.ndarray, "..."], ...], where: str) -> None:
+    sizes = tuple(axis.size for axis in axes)
+    if sizes != info.shape:
+        raise SourceError(f"{where}: axes have {sizes} nodes, the field has {info.shape}")
+    for values, spec in zip(axes, source.axes, strict=True):
+        check_axis(values, spec, where=where)
