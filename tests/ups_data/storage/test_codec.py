@@ -1,0 +1,27 @@
+"""The codecs of inner chunks: the same values are the same bytes, however many threads there are."""
+
+from __future__ import annotations
+
+import numcodecs.blosc
+import numpy as np
+import pytest
+
+from tests.ups_data.storage.cases import CODECS
+from ups_data.storage.codec import ChunkCodec
+
+
+@pytest.fixture
+def many_threads():
+    """Blosc with eight threads, as on a machine with as many cores."""
+    previous = numcodecs.blosc.set_nthreads(8)
+    yield
+    numcodecs.blosc.set_nthreads(previous)
+
+
+@pytest.mark.parametrize("name", CODECS)
+def test_a_large_chunk_is_encoded_to_the_same_bytes_every_time(name, many_threads):
+    """A chunk of many blocks, which threads of Blosc would order by which of them was done first."""
+    values = np.random.default_rng(0).standard_normal(2**20, dtype="float32").cumsum(dtype="float32")
+    codec = ChunkCodec(name=name, item_bytes=4, chunk_bytes=values.nbytes)
+    assert len({codec.encode(values) for _ in range(12)}) == 1
+    assert numcodecs.blosc.use_threads is None
