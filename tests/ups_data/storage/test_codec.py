@@ -11,8 +11,9 @@ from ups_data.storage.codec import ChunkCodec
 
 
 @pytest.fixture
-def many_threads():
-    """Blosc with eight threads, as on a machine with as many cores."""
+def many_threads(monkeypatch):
+    """Blosc with eight threads, as on a machine with as many cores; zarr-python forbids threads once it is imported."""
+    monkeypatch.setattr(numcodecs.blosc, "use_threads", None)
     previous = numcodecs.blosc.set_nthreads(8)
     yield
     numcodecs.blosc.set_nthreads(previous)
