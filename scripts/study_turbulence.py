@@ -13,8 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import statistics
 import sys
 import tempfile
@@ -23,6 +21,7 @@ from typing import Any
 
 import rich.console
 
+from machine import machine_line
 from preprocess.convert import convert
 from preprocess.prove import ProveReport, prove
 from preprocess.settings import ConvertSettings
@@ -42,7 +41,7 @@ def main() -> int:
     least, mean = min(found), statistics.geometric_mean(found)
     held = report.ok and least >= LEAST_MULTIPLIER and mean >= MEAN_MULTIPLIER
     console = rich.console.Console(width=None if sys.stdout.isatty() else 160)
-    console.print(f"machine: {describe_machine()}; {arguments.resolution} x {arguments.resolution} points")
+    console.print(f"machine: {machine_line()}; {arguments.resolution} x {arguments.resolution} points")
     console.print(report.to_frame_table())
     console.print(report.to_tables())
     console.print(
@@ -51,7 +50,7 @@ def main() -> int:
     )
     if arguments.output is not None:
         settings = {key: value for key, value in vars(arguments).items() if key != "output"}
-        content = {"machine": describe_machine(), "settings": settings, "held": held, **report.to_dict()}
+        content = {"machine": machine_line(), "settings": settings, "held": held, **report.to_dict()}
         arguments.output.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     return 0 if held else 1
 
@@ -76,15 +75,6 @@ def study(arguments: argparse.Namespace, folder: Path) -> ProveReport:
     options: dict[str, Any] = {"ratio": arguments.ratio, "draws": arguments.draws, "seed": arguments.seed}
     samplers = ("uniform", "balanced", "importance")
     return prove(open_store(folder / "store"), samplers=samplers, num_frames=arguments.frames - 1, **options)
-
-
-def describe_machine() -> str:
-    """Return the model of the processor and the cores that this process may use."""
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.exists() else []
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"{models[0] if models else platform.processor() or platform.machine()}, {cores} cores"
 
 
 if __name__ == "__main__":

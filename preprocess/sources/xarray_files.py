@@ -104,6 +104,8 @@ class XarraySource(Source):
         self.fields = tuple(self._describe_field(first[name]) for name in self._variables)
         self.dtype = stored_dtype((first[name].dtype for name in self._variables), where=self.paths[0].name)
         self._parameters = _find_parameters(first, self._roles, self._variables)
+        # Known once: a coordinate is read from the file every time that it is looked at.
+        self._falling = tuple(dim for dim in self._roles.space if _is_falling(first[dim].values))
         self._nodes = tuple(self._read_nodes(first, dim) for dim in self._roles.space)
         self.axes = tuple(
             self._describe_axis(first, dim, nodes) for dim, nodes in zip(self._roles.space, self._nodes, strict=True)
@@ -138,7 +140,7 @@ class XarraySource(Source):
     def read_frames(self, trajectory: int, start: int, stop: int) -> Shaped[np.ndarray, "time channel *space"]:
         """Read frames [start, stop) of a trajectory; see `Source.read_frames`."""
         piece, roles = self._pieces[trajectory], self._roles
-        cuts: dict[str, int | slice] = {dim: slice(None, None, -1) for dim in roles.space if self._falls(dim)}
+        cuts: dict[str, int | slice] = dict.fromkeys(self._falling, slice(None, None, -1))
         if roles.time is not None:
             cuts[roles.time] = slice(piece.first + start, piece.first + stop)
         if roles.trajectory is not None and piece.row is not None:
@@ -179,10 +181,7 @@ class XarraySource(Source):
         if dim not in dataset.variables:
             raise SourceError(f"{where} is a dimension of space without coordinate variable, so its nodes are not told")
         nodes = dataset[dim].values
-        return read_increasing(nodes[::-1] if _is_falling(nodes) else nodes, where=where)
-
-    def _falls(self, dim: str) -> bool:
-        return _is_falling(self._dataset(0)[dim].values)
+        return read_increasing(nodes[::-1] if dim in self._falling else nodes, where=where)
 
     def _describe_axis(self, dataset: xarray.Dataset, dim: str, nodes: Float64[np.ndarray, " node"]) -> AxisSpec:
         where = f"{self.paths[0].name}: {dim}"
@@ -245,7 +244,7 @@ class XarraySource(Source):
         return read_increasing(dataset[self._roles.time].values, where=f"{path.name}: {self._roles.time}")
 
     def _find_notes(self, dataset: xarray.Dataset) -> tuple[str, ...]:
-        notes = [f"{dim} falls in the files and is read backwards" for dim in self._roles.space if self._falls(dim)]
+        notes = [f"{dim} falls in the files and is read backwards" for dim in self._falling]
         left = [str(name) for name in dataset.data_vars if name not in (*self._variables, *self._parameters)]
         if left:
             notes.append(f"variables that were not converted: {', '.join(left)}")

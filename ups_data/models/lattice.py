@@ -73,9 +73,8 @@ class Neighbourhood:
 
     def gather(self, values: Float[torch.Tensor, "batch token width"]) -> Float[torch.Tensor, "batch query near width"]:
         """Return the values at the neighbours."""
-        batch, tokens, width = values.shape
-        rows = torch.arange(batch, device=values.device)[:, None, None] * tokens + self.index
-        return values.reshape(batch * tokens, width)[rows.reshape(-1)].reshape(*self.index.shape, width)
+        rows = self._rows(values)
+        return values.flatten(0, 1)[rows.reshape(-1)].reshape(*rows.shape, values.shape[-1])
 
     def mix(
         self, values: Float[torch.Tensor, "batch token width"], shares: Float[torch.Tensor, "batch query near head"]
@@ -86,12 +85,17 @@ class Neighbourhood:
         """
         batch, tokens, width = values.shape
         heads = shares.shape[-1]
-        rows = (torch.arange(batch, device=values.device)[:, None, None] * tokens + self.index)[:, :, None] * heads
+        rows = self._rows(values)[:, :, None] * heads
         bags = (rows + torch.arange(heads, device=values.device)[:, None]).flatten(0, 2)
         table = values.reshape(batch * tokens * heads, width // heads)
         weights = shares.transpose(2, 3).flatten(0, 2)
         mixed = torch.nn.functional.embedding_bag(bags, table, mode="sum", per_sample_weights=weights)
         return mixed.reshape(batch, -1, width)
+
+    def _rows(self, values: Float[torch.Tensor, "batch token width"]) -> Int[torch.Tensor, "batch query near"]:
+        """Return the numbers of the neighbours among the tokens of all samples, one after another."""
+        batch, tokens, _ = values.shape
+        return torch.arange(batch, device=values.device)[:, None, None] * tokens + self.index
 
 
 def product_positions(axes: tuple[Float[torch.Tensor, "batch _"], ...]) -> Float[torch.Tensor, "batch site dim"]:
