@@ -264,7 +264,7 @@ def _fill(batch: SparseBatch, row: int, sample: SparseSample) -> None:
     else:
         batch.inputs[row, ..., :points] = sample.inputs
         getattr(batch, "input_points")[row, :points] = sample.input_coords  # noqa: B009  # views are made by name
-        getattr(batch, "input_sizes")[row] = points  # noqa: B009
+        getattr(batch, "input_sizes")[row] = points  # noqa: B009  # as above
     batch.query_coords[row, :queries] = sample.query_coords
     batch.query_targets[row, :, :queries] = sample.query_targets
     batch.query_weights[row, :queries] = sample.query_weights

@@ -100,7 +100,12 @@ class ArrayReader:
         return self._cut(self._array, place, where=self._where)
 
 
-def _cut(array: Shaped[np.ndarray, "..."], place: tuple[int | slice, ...], *, where: str) -> Shaped[np.ndarray, "..."]:  # noqa: ARG001
+def _cut(
+    array: Shaped[np.ndarray, "..."],
+    place: tuple[int | slice, ...],
+    *,
+    where: str,  # noqa: ARG001  called as those that read files are
+) -> Shaped[np.ndarray, "..."]:
     return array[place]
 
 

@@ -111,7 +111,7 @@ class Source(ABC):
     def read_coordinates(self, trajectory: int) -> tuple[Float64[np.ndarray, "..."], ...]:
         """Return one array of strictly increasing node coordinates per axis (grids), or one (N, D) array (points)."""
 
-    def review_statistics(self, statistics: tuple[ChannelStatistics, ...]) -> tuple[str, ...]:  # noqa: ARG002
+    def review_statistics(self, statistics: tuple[ChannelStatistics, ...]) -> tuple[str, ...]:  # noqa: ARG002  of the contract
         """Return notes on our statistics of the train split, where the source brings its own to compare with."""
         return ()
 
