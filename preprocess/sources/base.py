@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Float64, Shaped
 
 from ups_data.errors import SourceError
+from ups_data.mesh import Mesh
 from ups_data.schema import (
     AxisSpec,
     BoundarySpec,
@@ -73,7 +74,8 @@ class Source(ABC):
     naming file and item for whatever does not fit.
 
     `parameter_units` holds the units of those parameters whose unit the source tells, `boundaries` the conditions on
-    the boundary of the domain that it tells. `marks` are names that HDF5 files of the format hold, by which an unknown
+    the boundary of the domain that it tells. `missing_fields` names the fields that declare missing values (a fill
+    value, a mask): they read as NaN, and NaN anywhere else is refused. `marks` are names that HDF5 files of the format hold, by which an unknown
     file is told its nearest format.
     """
 
@@ -92,6 +94,7 @@ class Source(ABC):
     notes: tuple[str, ...]
     parameter_units: Mapping[str, str] = MappingProxyType({})
     boundaries: tuple[BoundarySpec, ...] = ()
+    missing_fields: frozenset[str] = frozenset()
 
     @classmethod
     @abstractmethod
@@ -110,6 +113,17 @@ class Source(ABC):
     @abstractmethod
     def read_coordinates(self, trajectory: int) -> tuple[Float64[np.ndarray, "..."], ...]:
         """Return one array of strictly increasing node coordinates per axis (grids), or one (N, D) array (points)."""
+
+    def read_measures(self, trajectory: int) -> Float64[np.ndarray, " point"] | None:  # noqa: ARG002  of the contract
+        """Return the measure (length, area, volume) of each point's cell, None where the source tells none.
+
+        Never on grids: there it follows from the axes, see `ups_data.coordinates.grid_measures`.
+        """
+        return None
+
+    def read_mesh(self, trajectory: int) -> Mesh | None:  # noqa: ARG002  of the contract
+        """Return the cells of a trajectory of kind `mesh`, None for other kinds."""
+        return None
 
     def review_statistics(self, statistics: tuple[ChannelStatistics, ...]) -> tuple[str, ...]:  # noqa: ARG002  of the contract
         """Return notes on our statistics of the train split, where the source brings its own to compare with."""
