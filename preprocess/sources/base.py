@@ -75,8 +75,8 @@ class Source(ABC):
 
     `parameter_units` holds the units of those parameters whose unit the source tells, `boundaries` the conditions on
     the boundary of the domain that it tells. `missing_fields` names the fields that declare missing values (a fill
-    value, a mask): they read as NaN, and NaN anywhere else is refused. `marks` are names that HDF5 files of the format hold, by which an unknown
-    file is told its nearest format.
+    value, a mask): they read as NaN, and NaN anywhere else is refused. `marks` are names that HDF5 files of the format
+    hold, by which an unknown file is told its nearest format.
     """
 
     format: ClassVar[str]
