@@ -343,6 +343,29 @@ def test_errors_for_machines(waves: Path, tmp_path: Path) -> None:
     assert error["message"] in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--json"], "No such option: --json"),
+        (["convrt", "--json"], "No such command 'convrt'. Did you mean 'convert'?"),
+        (["convert", "--json"], "Missing argument 'SOURCE"),
+        (["convert", "--json", "a.h5", "s", "--workers", "many"], "Invalid value for '--workers'"),
+        (["inspect", "s", "--json", "--overwrite"], "No such option: --overwrite"),
+        (["validate", "s", "t", "--json"], "Got unexpected extra argument"),
+    ],
+)
+def test_misuse_for_machines(arguments: list[str], message: str) -> None:
+    """Also what the parser finds before any verb begins: one JSON object, and the message for people beside it."""
+    result = run(*arguments)
+    assert result.exit_code == 2
+    content = parsed(result)
+    assert (content["ok"], content["error"]["type"]) == (False, "UsageError")
+    assert message in content["error"]["message"]
+    assert message.split(":", maxsplit=1)[0] in " ".join(result.stderr.replace("│", " ").split())
+    # What stands behind `--` is no option, whatever it looks like.
+    assert run("inspect", "--overwrite", "--", "--json").stdout == ""
+
+
 def test_debug_shows_where_an_error_came_from(tmp_path: Path) -> None:
     result = run("inspect", tmp_path / "nowhere", "--debug")
     assert result.exit_code == 2

@@ -1,0 +1,121 @@
+"""What is to be converted and how: options of `convert`, and of the verbs that tell what `convert` does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import pydantic
+import typer
+
+from preprocess.cli.values import parse_numbers, parse_options, parse_recipe
+from preprocess.settings import ConvertSettings
+from preprocess.sources import SOURCES, Source, open_source
+from ups_data.errors import ConfigError, SchemaError
+from ups_data.importance import METRICS, check_metrics, default_recipe
+from ups_data.schema import CodecName
+from ups_data.yaml_records import parse_record, parse_yaml
+
+_IMPORTANCE_HELP = (
+    f"Metrics and weights: gradient=1,temporal_change=1. One of {', '.join(METRICS)}, or your own: module:function. "
+    "Beside them exponent, floor, and clip.quantile or clip.times_mean."
+)
+
+
+class ConvertConfig(ConvertSettings):
+    """What a configuration file of `convert` may hold: the settings, and how the source is read.
+
+    Attributes:
+        format: name of the source's format; recognised by content if None.
+        options: what the format needs to be told.
+    """
+
+    format: str | None = None
+    options: dict[str, Any] = pydantic.Field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """Sources and settings as they are typed; None is what was not typed."""
+
+    sources: Annotated[list[Path], typer.Argument(metavar="SOURCE", help="Files of one data set.")]
+    format: Annotated[
+        str | None, typer.Option("--format", help=f"One of {', '.join(SOURCES)}; recognised by content otherwise.")
+    ] = None
+    config: Annotated[Path | None, typer.Option("--config", help="YAML file of settings.")] = None
+    importance: Annotated[str | None, typer.Option("--importance", help=_IMPORTANCE_HELP)] = None
+    strata: Annotated[int | None, typer.Option("--strata", help="Bands of importance.")] = None
+    page_points: Annotated[int | None, typer.Option("--page-points", help="Points of a page.")] = None
+    codec: Annotated[CodecName | None, typer.Option("--codec", help="Compressor.")] = None
+    split: Annotated[
+        str | None, typer.Option("--split", help="Shares where the source has no splits: train=0.8,valid=0.1,test=0.1.")
+    ] = None
+    seed: Annotated[int | None, typer.Option("--seed", help="Of the split and of the dealing of pages.")] = None
+    option: Annotated[
+        list[str] | None, typer.Option("--option", help="KEY=VALUE for the source's format; may be repeated.")
+    ] = None
+
+    def open(self, *, name: str | None = None) -> tuple[Source, ConvertSettings]:
+        """Open the source as the configuration file and what was typed above it say.
+
+        Args:
+            name: of the store, where one was typed.
+
+        Raises:
+            ConfigError: the file or what was typed breaks a rule.
+            SourceError: the source cannot be read.
+        """
+        typed = {
+            "format": self.format,
+            "name": name,
+            "num_strata": self.strata,
+            "page_points": self.page_points,
+            "codec": self.codec,
+            "seed": self.seed,
+            "splits": None if self.split is None else parse_numbers(self.split, "--split"),
+            "importance": None if self.importance is None else parse_recipe(self.importance),
+            "options": parse_options(self.option or []) or None,
+        }
+        settings = read_config(self.config, {key: value for key, value in typed.items() if value is not None})
+        source = open_source(self.sources, settings.format, settings.options)
+        return source, ConvertSettings(**settings.model_dump(exclude={"format", "options"}))
+
+
+def read_config(path: Path | None, typed: Mapping[str, Any]) -> ConvertConfig:
+    """Read the configuration file and put what was typed above it.
+
+    Raises:
+        ConfigError: the file cannot be read, or a value of either breaks a rule.
+    """
+    content: dict[str, Any] = {}
+    where = "the command line"
+    if path is not None:
+        where = f"{path.name} with the command line"
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"the configuration file {path} cannot be read: {error}") from error
+        parsed = parse_yaml(text, where=path.name)
+        # Checked alone first, so that a message about it names it and not the command line.
+        parse_record(ConvertConfig, _with_metrics(parsed), where=path.name)
+        content = dict(parsed)
+    for key, value in typed.items():
+        # A metric typed changes the metrics alone, not the exponent that the file states.
+        content[key] = {**content.get(key, {}), **value} if key in {"importance", "options"} else value
+    settings = parse_record(ConvertConfig, _with_metrics(content), where=where)
+    if settings.importance is not None:
+        try:
+            check_metrics(settings.importance)
+        except SchemaError as error:
+            raise ConfigError(str(error)) from error
+    return settings
+
+
+def _with_metrics(content: Any) -> Any:
+    """Put the default metrics into a recipe that states other things alone."""
+    recipe = content.get("importance") if isinstance(content, Mapping) else None
+    if not isinstance(recipe, Mapping) or "metrics" in recipe:
+        return content
+    return {**content, "importance": {"metrics": default_recipe().metrics, **recipe}}
