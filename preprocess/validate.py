@@ -95,7 +95,7 @@ def validate(path: Path, *, progress: Progress | None = None) -> ValidationRepor
     source = LocalByteStore(path)
     manifest = None
     with findings.gathered("manifest", SchemaError, CorruptionError):
-        manifest = read_manifest(path, source)
+        manifest = read_manifest(source)
     findings.count("manifest")
     if manifest is not None:
         _check_files(path, manifest, source, findings, progress or _say_nothing)

@@ -7,11 +7,12 @@ import stat
 import time
 from abc import ABC, abstractmethod
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ups_data.errors import CorruptionError, StoreError, StoreNotFoundError
+from ups_data.schema import FileEntry
 
 _MAX_OPEN_FILES = 64
 
@@ -24,18 +25,67 @@ class ReadCount:
         num_bytes: bytes that came.
         num_ranges: requests that were made for them.
         seconds: time until they came.
+        num_retries: requests among them that repeat one whose answer failed or was wrong.
     """
 
     num_bytes: int = 0
     num_ranges: int = 0
     seconds: float = 0.0
+    num_retries: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckedRange:
+    """Bytes of one file, and how to tell that they are the right ones.
+
+    Attributes:
+        key: the file.
+        offset, length: where its bytes lie.
+        accept: takes the bytes; raises CorruptionError where they are not what was written. It may be called again with
+            other bytes after that, where a copy was damaged on the way.
+    """
+
+    key: str
+    offset: int
+    length: int
+    accept: Callable[[bytes], None]
 
 
 class ByteStore(ABC):
-    """Reads files below one root. Picklable; holds no handle that a fork could break."""
+    """Reads files below one root. Picklable; a copy opens handles of its own.
+
+    Attributes:
+        location: path or URL of the root, for messages; holds no credentials.
+        survives_fork: whether a process that was forked after reads in its parent can read, too.
+    """
+
+    location: str
+    survives_fork: bool = True
 
     def __init__(self) -> None:
         self.count = ReadCount()
+
+    def bind(self, entries: Sequence[FileEntry]) -> None:
+        """Learn which files the manifest lists, and compare their sizes; far away, this may wait until they are read.
+
+        Raises:
+            CorruptionError: a file is missing or has another size than was committed.
+        """
+        for entry in entries:
+            try:
+                size = self.size(entry.key)
+            except StoreNotFoundError as error:
+                raise CorruptionError(f"{self.location}/{entry.key} is missing; restore it or convert again") from error
+            check_size(f"{self.location}/{entry.key}", size, entry.size_bytes)
+
+    def read_checked(self, ranges: Sequence[CheckedRange]) -> None:
+        """Read ranges of any files and hand each to its `accept`, in any order.
+
+        Raises:
+            CorruptionError: bytes that their `accept` refuses, also when they were read again.
+        """
+        for part in ranges:
+            part.accept(self.read_ranges(part.key, [(part.offset, part.length)])[0])
 
     @abstractmethod
     def size(self, key: str) -> int:
@@ -50,6 +100,12 @@ class ByteStore(ABC):
         """Return the bytes of each (offset, length); CorruptionError where the file ends before a range does."""
 
 
+def check_size(where: str, found: int, committed: int) -> None:
+    """Refuse a file of another size than the manifest lists."""
+    if found != committed:
+        raise CorruptionError(f"{where} has {found} bytes, {committed} were committed; restore it or convert again")
+
+
 class LocalByteStore(ByteStore):
     """Files below a directory, read by position; descriptors are opened once and kept.
 
@@ -59,10 +115,11 @@ class LocalByteStore(ByteStore):
     def __init__(self, root: Path) -> None:
         super().__init__()
         self.root = root
+        self.location = str(root)
         self._descriptors: OrderedDict[str, int] = OrderedDict()
 
     def __getstate__(self) -> dict[str, object]:
-        return {"root": self.root}
+        return {"root": self.root.absolute()}  # a spawned process may stand elsewhere
 
     def __setstate__(self, state: dict[str, Path]) -> None:
         self.__init__(state["root"])  # type: ignore[misc]  # a copy starts without handles and counts

@@ -22,7 +22,7 @@ from jaxtyping import Integer, Shaped, UInt64
 
 from ups_data.errors import CorruptionError, StoreNotFoundError
 from ups_data.schema import CodecName
-from ups_data.storage.byte_store import ByteStore
+from ups_data.storage.byte_store import ByteStore, CheckedRange
 from ups_data.storage.codec import CRC_BYTES, ChunkCodec, Row
 
 _INDEX_ENTRY_BYTES = 16
@@ -139,38 +139,44 @@ class ShardedArray:
         raw = np.empty((rows.size, self._codec.chunk_bytes), dtype=np.uint8)
         breaks = (np.diff(rows) != 1) | (rows[1:] % self.spec.rows_per_shard == 0)
         edges = [0, *(np.flatnonzero(breaks) + 1).tolist(), rows.size]
-        for start, stop in pairwise(edges):
-            if stop > start:
-                self._read_run(int(rows[start]), raw[start:stop])
+        runs = [(int(rows[start]), raw[start:stop]) for start, stop in pairwise(edges) if stop > start]
+        self._load_indices({first // self.spec.rows_per_shard for first, _ in runs})
+        self._source.read_checked([self._range_of(first, out) for first, out in runs])
         return raw.view(np.dtype(self.spec.dtype).newbyteorder("<")).reshape(rows.size, *self.spec.chunk_shape[1:])
 
-    def _read_run(self, first_row: int, out: Shaped[np.ndarray, "..."]) -> None:
+    def _range_of(self, first_row: int, out: Shaped[np.ndarray, "..."]) -> CheckedRange:
+        """Return where neighbouring rows lie, to be decoded into `out`."""
         shard, first = divmod(first_row, self.spec.rows_per_shard)
         key = self.spec.shard_key(shard)
         begin, lengths = self._place(shard, first, len(out))
-        data = self._source.read_ranges(key, [(begin, sum(lengths))])[0]
-        encoded = np.frombuffer(data, dtype=np.uint8)
-        self._codec.decode_run(encoded, lengths, out, where=Row(key=key, number=first))
+
+        def accept(data: bytes) -> None:
+            self._codec.decode_run(np.frombuffer(data, dtype=np.uint8), lengths, out, where=Row(key=key, number=first))
+
+        return CheckedRange(key=key, offset=begin, length=sum(lengths), accept=accept)
 
     def _place(self, shard: int, first: int, count: int) -> tuple[int, list[int]]:
         """Return where neighbouring rows begin in their shard, and how long each is."""
         size = self._codec.encoded_bytes
         if size is not None:
             return first * size, [size] * count
-        places = self._shard_index(shard)[first : first + count]
+        places = self._indices[shard][first : first + count]
         offsets, lengths = places[:, 0], places[:, 1]
         if (offsets == _MISSING).any() or (offsets[1:] != offsets[:-1] + lengths[:-1]).any():
             raise CorruptionError(f"{self.spec.shard_key(shard)}: the index does not list its rows one after another")
         return int(offsets[0]), lengths.tolist()
 
-    def _shard_index(self, shard: int) -> UInt64[np.ndarray, "row 2"]:
-        if shard not in self._indices:
-            self._indices[shard] = self.read_shard_index(shard)
-            bytes_each = self.spec.rows_per_shard * _INDEX_ENTRY_BYTES
-            if len(self._indices) * bytes_each > _MAX_CACHED_INDEX_BYTES and len(self._indices) > 1:
-                self._indices.popitem(last=False)
-        self._indices.move_to_end(shard)
-        return self._indices[shard]
+    def _load_indices(self, shards: set[int]) -> None:
+        """Have the indices of the given shards, where rows cannot be found without; read those that are new at once."""
+        if self._codec.encoded_bytes is not None:
+            return
+        missing = sorted(shards - self._indices.keys())
+        self._source.read_checked([self._index_range(shard, self._indices) for shard in missing])
+        for shard in shards:
+            self._indices.move_to_end(shard)
+        bytes_each = self.spec.rows_per_shard * _INDEX_ENTRY_BYTES
+        while len(self._indices) * bytes_each > _MAX_CACHED_INDEX_BYTES and len(self._indices) > len(shards):
+            self._indices.popitem(last=False)
 
     def read_shard_index(self, shard: int) -> UInt64[np.ndarray, "row 2"]:
         """Read and check the index of a shard: (offset, length) of each row.
@@ -178,6 +184,12 @@ class ShardedArray:
         Raises:
             CorruptionError: checksum mismatch, or an entry that points outside of the shard's chunks.
         """
+        found: dict[int, UInt64[np.ndarray, "row 2"]] = {}
+        self._source.read_checked([self._index_range(shard, found)])
+        return found[shard]
+
+    def _index_range(self, shard: int, found: dict[int, UInt64[np.ndarray, "row 2"]]) -> CheckedRange:
+        """Return where the index of a shard lies, to be put into `found` when it was checked."""
         key = self.spec.shard_key(shard)
         length = self.spec.rows_per_shard * _INDEX_ENTRY_BYTES
         try:
@@ -186,14 +198,23 @@ class ShardedArray:
             raise CorruptionError(f"{error}: restore it or convert again") from error
         if end < 0:
             raise CorruptionError(f"{key} is too short to hold its index: restore it or convert again")
-        data = self._source.read_ranges(key, [(end, length + CRC_BYTES)])[0]
-        if google_crc32c.value(data[:length]) != int.from_bytes(data[length:], "little"):
-            raise CorruptionError(f"{key}: checksum of the shard index does not match; restore it or convert again")
-        index = np.frombuffer(data[:length], dtype="<u8").reshape(-1, 2)
-        used = index[index[:, 0] != _MISSING]
-        if (used > end).any() or (used[:, 0] + used[:, 1] > end).any():
-            raise CorruptionError(f"{key}: the shard index points outside of the shard; restore it or convert again")
-        return index
+
+        def accept(data: bytes) -> None:
+            found[shard] = _parse_index(key, data, end)
+
+        return CheckedRange(key=key, offset=end, length=length + CRC_BYTES, accept=accept)
+
+
+def _parse_index(key: str, data: bytes, end: int) -> UInt64[np.ndarray, "row 2"]:
+    """Check the index of a shard, whose chunks end at byte `end`."""
+    entries, stated = data[:-CRC_BYTES], data[-CRC_BYTES:]
+    if google_crc32c.value(entries) != int.from_bytes(stated, "little"):
+        raise CorruptionError(f"{key}: checksum of the shard index does not match; restore it or convert again")
+    index = np.frombuffer(entries, dtype="<u8").reshape(-1, 2)
+    used = index[index[:, 0] != _MISSING]
+    if (used > end).any() or (used[:, 0] + used[:, 1] > end).any():
+        raise CorruptionError(f"{key}: the shard index points outside of the shard; restore it or convert again")
+    return index
 
 
 def array_metadata(spec: ArraySpec) -> dict[str, Any]:

@@ -1,11 +1,12 @@
-"""A store as plain Zarr v3 on local files: the reader."""
+"""A store as plain Zarr v3, on local files or far away: the reader."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from ups_data.coordinates import coordinates_of, grid_coordinates
 from ups_data.errors import CorruptionError, StoreNotFoundError
 from ups_data.schema import MANIFEST_NAME, MAX_MANIFEST_BYTES, FileEntry, Manifest
 from ups_data.storage.base import PagePoints, Store
-from ups_data.storage.byte_store import ByteStore, LocalByteStore, ReadCount
+from ups_data.storage.byte_store import ByteStore, CheckedRange, LocalByteStore, ReadCount
 from ups_data.storage.codec import CRC_BYTES
 from ups_data.storage.shard import ArraySpec, ShardedArray, spec_from_metadata
 from ups_data.storage.tables import TABLE_DTYPES, TrajectoryTables, table_rank
@@ -34,23 +35,28 @@ _MAX_METADATA_BYTES = 2**20
 
 
 class ZarrStore(Store):
-    """Reads a store of `docs/format.md` with positional reads; zarr-python is not needed for it.
+    """Reads a store of `docs/format.md` range by range; zarr-python is not needed for it.
 
     Opening compares the size of every file with the manifest and the hash of metadata and tables; the checksum of a
     chunk is compared whenever it is read. `ups-preprocess validate` compares every byte.
+
+    Args:
+        source: where the files lie; a path is a local directory.
     """
 
-    def __init__(self, root: Path) -> None:
-        self.location = str(root)
-        self._bytes: ByteStore = LocalByteStore(root)
-        self.manifest = read_manifest(root, self._bytes)
+    def __init__(self, source: ByteStore | Path) -> None:
+        source = LocalByteStore(source) if isinstance(source, Path) else source
+        self.location = source.location
+        self._bytes = source
+        self.manifest = read_manifest(source)
         self._entries = {entry.key: entry for entry in self.manifest.files}
-        self._check_sizes()
-        self.tables = self._read_tables()
-        self._arrays = {key: self._open_array(key) for key in self._array_keys()}
+        source.bind(self.manifest.files)
+        described = self._read_description()
+        self.tables = self._read_tables(described)
+        self._arrays = {key: self._open_array(key, described) for key in self._array_keys()}
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (_reopen, (Path(self.location).absolute(), self.manifest.fingerprint))
+        return (_reopen, (self._bytes, self.manifest.fingerprint))
 
     @property
     def read_count(self) -> ReadCount:
@@ -68,13 +74,26 @@ class ZarrStore(Store):
         Raises:
             CorruptionError: the bytes are not those that were committed.
         """
-        content = self._bytes.read(entry.key, max_bytes=entry.size_bytes)
-        if hashlib.sha256(content).hexdigest() != entry.sha256:
-            raise CorruptionError(
-                f"{self.location}/{entry.key} is not the file that was committed (SHA-256 differs); restore it or "
-                f"convert again"
-            )
-        return content
+        return self._read_files([entry])[entry.key]
+
+    def _read_files(self, entries: Sequence[FileEntry]) -> dict[str, bytes]:
+        contents: dict[str, bytes] = {}
+
+        def accept(entry: FileEntry, content: bytes) -> None:
+            if hashlib.sha256(content).hexdigest() != entry.sha256:
+                raise CorruptionError(
+                    f"{self.location}/{entry.key} is not the file that was committed (SHA-256 differs); restore it or "
+                    f"convert again"
+                )
+            contents[entry.key] = content
+
+        self._bytes.read_checked(
+            [
+                CheckedRange(key=entry.key, offset=0, length=entry.size_bytes, accept=partial(accept, entry))
+                for entry in entries
+            ]
+        )
+        return contents
 
     def read_frames(
         self, trajectory: int, frames: Sequence[int], channels: tuple[int, ...]
@@ -170,32 +189,31 @@ class ZarrStore(Store):
         keys += [FIELDS] if self.manifest.layout.dense == "stored" else []
         return keys + ([] if self.manifest.geometry.kind == "grid" else [COORDINATES])
 
-    def _check_sizes(self) -> None:
-        for entry in self.manifest.files:
-            try:
-                size = self._bytes.size(entry.key)
-            except StoreNotFoundError as error:
-                raise CorruptionError(f"{self.location}/{entry.key} is missing; restore it or convert again") from error
-            if size != entry.size_bytes:
-                raise CorruptionError(
-                    f"{self.location}/{entry.key} has {size} bytes, {entry.size_bytes} were committed; restore it or "
-                    f"convert again"
-                )
+    def _read_description(self) -> dict[str, bytes]:
+        """Read the metadata of all arrays and the tables, at once: far away, each request takes its time."""
+        tables = {f"{TABLE_GROUP}/{name}": table_rank(name) for name in TrajectoryTables.names()}
+        keys = [f"{key}/zarr.json" for key in (*self._array_keys(), *tables)]
+        metadata = [self._entries[key] for key in keys if key in self._entries]
+        chunks = ["/".join([key, "c", *["0"] * rank]) for key, rank in tables.items()]
+        return self._read_files(
+            [entry for entry in metadata if entry.size_bytes <= _MAX_METADATA_BYTES]
+            + [self._entries[key] for key in chunks if key in self._entries]
+        )
 
-    def _read_metadata(self, key: str) -> dict[str, Any]:
-        entry = self._entries.get(f"{key}/zarr.json")
-        if entry is None or entry.size_bytes > _MAX_METADATA_BYTES:
+    def _parse_metadata(self, key: str, described: Mapping[str, bytes]) -> dict[str, Any]:
+        text = described.get(f"{key}/zarr.json")
+        if text is None:
             raise CorruptionError(f"the manifest of {self.location} does not list {key}/zarr.json as it must")
         try:
-            content = json.loads(self.read_file(entry))
+            content = json.loads(text)
         except (ValueError, RecursionError) as error:
-            raise CorruptionError(f"{self.location}/{entry.key} is not valid JSON: {error}") from error
+            raise CorruptionError(f"{self.location}/{key}/zarr.json is not valid JSON: {error}") from error
         if not isinstance(content, dict):
-            raise CorruptionError(f"{self.location}/{entry.key} holds no JSON object; convert again")
+            raise CorruptionError(f"{self.location}/{key}/zarr.json holds no JSON object; convert again")
         return content
 
-    def _open_array(self, key: str) -> ShardedArray:
-        spec = spec_from_metadata(key, self._read_metadata(key))
+    def _open_array(self, key: str, described: Mapping[str, bytes]) -> ShardedArray:
+        spec = spec_from_metadata(key, self._parse_metadata(key, described))
         rows = {VALUES: self.tables.value_offsets[-1], FIELDS: self.tables.frame_offsets[-1]}
         expected = int(rows.get(key, self.tables.page_offsets[-1]))
         self._check_spec(spec)
@@ -227,8 +245,8 @@ class ZarrStore(Store):
                 f"manifest asks for; convert again"
             )
 
-    def _read_tables(self) -> TrajectoryTables:
-        tables = TrajectoryTables(**{name: self._read_table(name) for name in TrajectoryTables.names()})
+    def _read_tables(self, described: Mapping[str, bytes]) -> TrajectoryTables:
+        tables = TrajectoryTables(**{name: self._parse_table(name, described) for name in TrajectoryTables.names()})
         manifest = self.manifest
         totals = (len(tables.num_frames), int(tables.num_frames.sum()), int(tables.num_points.sum()))
         stated = (manifest.num_trajectories, manifest.num_frames, manifest.num_points)
@@ -241,9 +259,9 @@ class ZarrStore(Store):
             raise CorruptionError(f"the tables of {self.location} make no store: {fault}; convert again")
         return tables
 
-    def _read_table(self, name: str) -> Shaped[np.ndarray, "..."]:
+    def _parse_table(self, name: str, described: Mapping[str, bytes]) -> Shaped[np.ndarray, "..."]:
         key = f"{TABLE_GROUP}/{name}"
-        metadata = self._read_metadata(key)
+        metadata = self._parse_metadata(key, described)
         shape, dtype = _table_shape(metadata, name), np.dtype(TABLE_DTYPES[name]).newbyteorder("<")
         if shape is None:
             raise CorruptionError(
@@ -251,13 +269,13 @@ class ZarrStore(Store):
             )
         if 0 in shape:
             return np.empty(shape, dtype=dtype)
-        entry = self._entries.get("/".join([key, "c", *["0"] * len(shape)]))
-        if entry is None:
+        chunk = "/".join([key, "c", *["0"] * len(shape)])
+        content = described.get(chunk)
+        if content is None:
             raise CorruptionError(f"the manifest of {self.location} lists no chunk of {key}")
-        content = self.read_file(entry)
         payload, stated = content[:-CRC_BYTES], int.from_bytes(content[-CRC_BYTES:], "little")
         if google_crc32c.value(payload) != stated or len(payload) != dtype.itemsize * math.prod(shape):
-            raise CorruptionError(f"{self.location}/{entry.key} does not hold a table of shape {shape} and {dtype}")
+            raise CorruptionError(f"{self.location}/{chunk} does not hold a table of shape {shape} and {dtype}")
         return np.frombuffer(payload, dtype=dtype).reshape(shape)
 
 
@@ -270,27 +288,29 @@ def _table_shape(metadata: dict[str, Any], name: str) -> tuple[int, ...] | None:
     return tuple(shape) if sound else None
 
 
-def _reopen(root: Path, fingerprint: str) -> ZarrStore:
+def _reopen(source: ByteStore, fingerprint: str) -> ZarrStore:
     """Open the store that was pickled elsewhere, and make sure that it is still the same one."""
-    store = ZarrStore(root)
+    store = ZarrStore(source)
     if store.manifest.fingerprint != fingerprint:
-        raise CorruptionError(f"{root} was replaced by another store since it was opened; open it again")
+        raise CorruptionError(f"{source.location} was replaced by another store since it was opened; open it again")
     return store
 
 
-def read_manifest(root: Path, source: ByteStore) -> Manifest:
-    """Read and check the manifest of the store at `root`.
+def read_manifest(source: ByteStore) -> Manifest:
+    """Read and check the manifest of the store below a root.
 
     Raises:
         StoreNotFoundError: there is none.
         SchemaError: it breaks the schema, or was changed after it was written.
         CorruptionError: it is not text, or larger than a manifest can be.
     """
-    where = str(root / MANIFEST_NAME)
+    where = f"{source.location}/{MANIFEST_NAME}"
     try:
         content = source.read(MANIFEST_NAME, max_bytes=MAX_MANIFEST_BYTES)
     except StoreNotFoundError as error:
-        raise StoreNotFoundError(_describe_absence(root)) from error
+        if not isinstance(source, LocalByteStore):
+            raise
+        raise StoreNotFoundError(_describe_absence(source.root)) from error
     try:
         text = content.decode()
     except UnicodeDecodeError as error:
@@ -302,8 +322,8 @@ def _describe_absence(root: Path) -> str:
     if root.is_file():
         return f"{root} is a file, and a store is a directory: give the directory that holds {MANIFEST_NAME}"
     if not root.exists():
-        partial = partial_path(root)
-        hint = f"; {partial} holds a conversion that did not finish: run it again" if partial.exists() else ""
+        begun = partial_path(root)
+        hint = f"; {begun} holds a conversion that did not finish: run it again" if begun.exists() else ""
         return f"there is no store at {root}{hint}"
     return f"{root} holds no {MANIFEST_NAME}, so it is no finished store: convert to it, or look for the right path"
 
