@@ -10,18 +10,19 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
+from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float64
 
 import preprocess.partition
 from preprocess.executors import Executor, ProcessExecutor, SerialExecutor, describe_death
-from preprocess.ledger import Committed, Ledger
-from preprocess.partition import JoinPieces, LayOut, Partition, RowTask, Task, WriteFrames
+from preprocess.ledger import LEDGER_NAME, Committed, Ledger, read_ledgers
+from preprocess.partition import JoinPieces, LayOut, Part, Partition, RowTask, Share, Task, WriteFrames
 from preprocess.plan import plan_conversion
-from preprocess.resume import describe_begun, take_up
+from preprocess.resume import describe_begun, make_staging, part_ledger_name, take_up
 from preprocess.settings import ConvertSettings
 from preprocess.sources.base import Source
 from preprocess.tasks import Laid, TaskResult, Workbench, grid_key
@@ -78,30 +79,32 @@ def convert(
     partition = Partition(plan=plan, block_bytes=preprocess.partition.BLOCK_BYTES, task_bytes=settings.shard_bytes)
     with StoreWriter(dest, overwrite=overwrite, resume=True) as writer:
         try:
-            conversion = _Conversion(source, settings, partition, writer)
-            committed = conversion.begin(overwrite=overwrite)
-            with _executor(conversion.bench, workers, writer.lock) as executor:
-                _Schedule(partition, committed, progress).run(executor)
+            conversion = Conversion(source, settings, partition, writer)
+            committed = take_up(writer, partition, conversion.begun, overwrite=overwrite)
+            conversion.carry_out(partition.share_of(partition.lay_outs), committed, workers=workers, progress=progress)
             return conversion.finish(settings.name or writer.dest.name)
         except BaseException:
             # Files that are in place are kept, also those of tasks that did not come to their end; nothing else is.
-            writer.keep_unfinished = bool(Ledger(writer.work).read().files)
+            writer.keep_unfinished = bool(read_ledgers(writer.work).files)
             raise
 
 
-def _executor(bench: Workbench, workers: int, lock: int | None) -> Executor:
-    return SerialExecutor(bench) if workers == 1 else ProcessExecutor(bench, num_workers=workers, lock=lock)
+class Schedule:
+    """Which tasks may begin: frames once the pages of their trajectory are dealt, a shard once its pieces are there.
 
+    Args:
+        partition: the plan and its tasks.
+        share: those tasks that are to be carried out.
+        committed: what is done; what is done later is added.
+        progress: see `convert`.
+    """
 
-class _Schedule:
-    """Which tasks may begin: frames once the pages of their trajectory are dealt, a shard once its pieces are there."""
-
-    def __init__(self, partition: Partition, committed: Committed, progress: Progress | None) -> None:
-        self._partition, self._committed, self._progress = partition, committed, progress
+    def __init__(self, partition: Partition, share: Share, committed: Committed, *, progress: Progress | None) -> None:
+        self._partition, self._share, self._committed, self._progress = partition, share, committed, progress
         self._joins: dict[str, JoinPieces] = {}
         self._missing: dict[str, int] = {}
         self._ready: deque[Task] = deque()
-        self._frames_done = 0
+        self._frames_done = self._num_frames_to_do = 0
 
     def run(self, executor: Executor) -> None:
         """Carry out all tasks that are not done."""
@@ -125,19 +128,20 @@ class _Schedule:
 
     def _begin(self) -> None:
         done = self._committed.tasks
-        open_joins = [join for join in self._partition.join_tasks if join.name not in done]
+        open_joins = [join for join in self._share.joins if join.name not in done]
         self._joins = {piece: join for join in open_joins for piece in join.pieces}
         self._missing = {join.name: len(join.pieces) for join in open_joins}
-        for lay_out in self._partition.lay_outs:
+        for lay_out in self._share.lay_outs:
             if lay_out.name not in done:
                 self._ready.append(lay_out)
                 # Frames of a trajectory whose pages must be dealt again are done where they are noted.
                 continue
             self._follow(lay_out)
-        for task in self._partition.row_tasks:
-            if isinstance(task, WriteFrames) and task.name in done:
+        for task in self._share.frames:
+            if task.name in done:
                 self._follow(task)
-        self._frames_done = sum(self._num_frames(task) for task in self._partition.row_tasks if task.name in done)
+        self._num_frames_to_do = sum(map(self._num_frames, self._share.rows))
+        self._frames_done = sum(self._num_frames(task) for task in self._share.rows if task.name in done)
         self._report(None)
 
     def _follow(self, task: Task) -> None:
@@ -164,10 +168,10 @@ class _Schedule:
         frames = 0 if task is None or isinstance(task, JoinPieces) else self._num_frames(task)
         self._frames_done += frames
         if self._progress is not None and (frames or task is None):
-            self._progress("frames", self._frames_done, int(self._partition.plan.num_frames.sum()))
+            self._progress("frames", self._frames_done, self._num_frames_to_do)
 
 
-class _Conversion:
+class Conversion:
     """What surrounds the tasks: the template before them, tables and manifest after them."""
 
     def __init__(self, source: Source, settings: ConvertSettings, partition: Partition, writer: StoreWriter) -> None:
@@ -181,31 +185,52 @@ class _Conversion:
         self._statistics_split: Literal["train"] | None = None if train is None else "train"
         self._committed = Committed()
 
-    @property
-    def bench(self) -> Workbench:
-        """What the tasks need."""
-        return Workbench(
+    @cached_property
+    def begun(self) -> dict[str, Any]:
+        """All that decides the bytes of the store."""
+        return describe_begun(self._source, self._settings, self._partition, self._files)
+
+    def carry_out(
+        self,
+        share: Share,
+        committed: Committed,
+        *,
+        workers: int,
+        part: Part | None = None,
+        progress: Progress | None,
+    ) -> None:
+        """Carry out tasks of the conversion.
+
+        Args:
+            share: the tasks.
+            committed: what of them is done; what is done now is added.
+            workers: see `convert`.
+            part: which part of the conversion they are.
+            progress: see `convert`.
+        """
+        ledger = LEDGER_NAME if part is None else part_ledger_name(part)
+        bench = Workbench(
             source=self._source,
             partition=self._partition,
             counted=self._counted,
             folder=self._writer.work,
+            staging=make_staging(self._writer.work, "whole" if part is None else part.name),
+            ledger=ledger,
             dest=self._writer.dest,
         )
-
-    def begin(self, *, overwrite: bool) -> Committed:
-        """Take up what is there, and write the metadata of the arrays."""
-        begun = describe_begun(self._source, self._settings, self._partition, self._files)
-        self._committed = take_up(self._writer, self._partition, begun, overwrite=overwrite)
-        for spec in self._plan.arrays.values():
-            self._writer.write_json(f"{spec.key}/zarr.json", array_metadata(spec))
-        return self._committed
+        Ledger(self._writer.work, ledger).add_run(workers)
+        with _executor(bench, workers, self._writer.lock) as executor:
+            Schedule(self._partition, share, committed, progress=progress).run(executor)
+        self._committed = committed
 
     def finish(self, name: str) -> Manifest:
-        """Write what no task writes: tables, manifest."""
+        """Write what no task writes: metadata of the arrays, tables, manifest."""
         if self._source.fingerprints() != self._files:
             raise SourceError(
                 f"{self._source.name}: its files changed while they were converted; convert again with --overwrite"
             )
+        for spec in self._plan.arrays.values():
+            self._writer.write_json(f"{spec.key}/zarr.json", array_metadata(spec))
         self._writer.adopt(
             FileEntry(key=file.path.removeprefix("store/"), size_bytes=file.size_bytes, sha256=file.sha256)
             for file in self._committed.files.values()
@@ -279,6 +304,10 @@ class _Conversion:
             ParameterSpec(name=name, unit=units.get(name), mean=float(column.mean()), std=float(column.std()))
             for name, column in zip(names, values.T, strict=True)
         )
+
+
+def _executor(bench: Workbench, workers: int, lock: int | None) -> Executor:
+    return SerialExecutor(bench) if workers == 1 else ProcessExecutor(bench, num_workers=workers, lock=lock)
 
 
 _Axes = tuple[Float64[np.ndarray, " _"], ...]

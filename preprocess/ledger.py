@@ -1,15 +1,17 @@
 """The ledger of an unfinished conversion: what is committed, and from what it was begun.
 
 Both lie in the conversion's folder `.NAME.partial`: `begun.json` says from which sources and settings it was begun, and
-`ledger.jsonl` grows by one line a file that is in place, and one line a task that is done. The store itself
-needs neither.
+`ledger.jsonl` grows by one line a file that is in place, and one line a task that is done. Parts of a conversion that
+run on machines of their own have a ledger each, `ledger-2-of-8.jsonl`. The store itself needs none of them.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+import time
+import uuid
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -52,8 +54,8 @@ class Ledger:
     less than was done, never more. For the same reason it is not synced; the files were, before their lines.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.path = folder / LEDGER_NAME
+    def __init__(self, folder: Path, name: str = LEDGER_NAME) -> None:
+        self.path = folder / name
 
     def add_file(self, file: CommittedFile) -> None:
         """Note that a file is in place."""
@@ -76,28 +78,70 @@ class Ledger:
         except OSError as error:
             raise StoreError(f"cannot write {self.path}: {error.strerror or error}") from error
 
+    def add_run(self, workers: int) -> None:
+        """Note that a run begins now, with so many tasks at once."""
+        self._append({"run": [round(time.time(), 3), workers]})
+
+    def records(self) -> Iterator[dict[str, Any]]:
+        """Yield what was noted, in order; torn lines are passed over."""
+        if not self.path.exists():
+            return
+        for line in self.path.read_bytes().splitlines():
+            checksum, _, text = line.partition(b" ")
+            if text and checksum == f"{google_crc32c.value(text):08x}".encode():
+                yield json.loads(text)
+
     def read(self) -> Committed:
         """Return what was committed; nothing where there is no ledger."""
         committed = Committed()
-        if not self.path.exists():
-            return committed
-        for line in self.path.read_bytes().splitlines():
-            checksum, _, text = line.partition(b" ")
-            if not text or checksum != f"{google_crc32c.value(text):08x}".encode():
-                continue
-            record = json.loads(text)
+        for record in self.records():
             if "task" in record:
                 committed.tasks.add(record["task"])
-            else:
+            elif "file" in record:
                 path, size, sha256 = record["file"]
                 committed.files[path] = CommittedFile(path=path, size_bytes=size, sha256=sha256)
         return committed
 
 
+def find_ledgers(folder: Path) -> list[Ledger]:
+    """Return the ledgers of a conversion: its own, and those of its parts, which each have one."""
+    return [Ledger(folder, path.name) for path in sorted(folder.glob("ledger*.jsonl"))]
+
+
+def read_ledgers(folder: Path) -> Committed:
+    """Return what all ledgers of a conversion say."""
+    committed = Committed()
+    for ledger in find_ledgers(folder):
+        noted = ledger.read()
+        committed.files.update(noted.files)
+        committed.tasks.update(noted.tasks)
+    return committed
+
+
 def write_begun(folder: Path, identity: Mapping[str, Any], *, dest: Path) -> None:
     """Note from what a conversion is begun."""
-    text = json.dumps(identity, indent=1, default=str) + "\n"
-    write_durably(folder / BEGUN_NAME, text.encode(), dest=dest)
+    write_durably(folder / BEGUN_NAME, _to_text(identity), dest=dest)
+
+
+def claim_begun(folder: Path, identity: Mapping[str, Any], *, dest: Path) -> None:
+    """Note from what a conversion is begun, unless somebody else did so first; what is noted is whole in any case."""
+    path = folder / BEGUN_NAME
+    if path.exists():
+        return
+    claim = folder / f"{BEGUN_NAME}.{uuid.uuid4().hex}"
+    write_durably(claim, _to_text(identity), dest=dest)
+    try:
+        path.hardlink_to(claim)
+    except FileExistsError:
+        pass
+    except OSError as error:
+        raise StoreError(f"cannot write {path}: {error.strerror or error}; nothing at {dest} was changed") from error
+    finally:
+        claim.unlink(missing_ok=True)
+
+
+def _to_text(identity: Mapping[str, Any]) -> bytes:
+    return (json.dumps(identity, indent=1, default=str) + "\n").encode()
 
 
 def read_begun(folder: Path) -> dict[str, Any] | None:

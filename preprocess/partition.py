@@ -11,7 +11,7 @@ Where the cuts lie depends on the plan and on two sizes in bytes, never on who d
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -19,6 +19,7 @@ import numpy as np
 from jaxtyping import Int64
 
 from preprocess.plan import ConvertPlan
+from ups_data.errors import ConfigError
 from ups_data.storage.shard import ArraySpec
 from ups_data.storage.zarr_store import FIELDS, VALUES
 
@@ -101,6 +102,53 @@ class Segment:
     is_piece: bool
 
 
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """One of several equal parts of a conversion, which may be done at different times on different machines.
+
+    Attributes:
+        number: from 1 to `count`.
+        count: how many there are.
+    """
+
+    number: int
+    count: int
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.number <= self.count:
+            raise ConfigError(
+                f"a part must be one of 1/{max(1, self.count)} to {max(1, self.count)}/{max(1, self.count)}, got {self}"
+            )
+
+    def __str__(self) -> str:
+        return f"{self.number}/{self.count}"
+
+    @property
+    def name(self) -> str:
+        """Name in file names."""
+        return f"{self.number}-of-{self.count}"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Share:
+    """Tasks of a conversion that wait for no others.
+
+    Attributes:
+        lay_outs: tasks that lay out pages.
+        frames: tasks that write frames of them.
+        joins: tasks that put shards together whose pieces all come from tasks of this share.
+    """
+
+    lay_outs: tuple[LayOut, ...]
+    frames: tuple[WriteFrames, ...]
+    joins: tuple[JoinPieces, ...]
+
+    @property
+    def rows(self) -> tuple[RowTask, ...]:
+        """The tasks that own rows."""
+        return (*self.lay_outs, *self.frames)
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Partition:
     """All tasks of a conversion.
@@ -169,6 +217,28 @@ class Partition:
                     if segment.is_piece:
                         pieces[key, segment.shard].append(segment.path)
         return tuple(JoinPieces(key=key, shard=shard, pieces=tuple(paths)) for (key, shard), paths in pieces.items())
+
+    def share_of(self, lay_outs: Iterable[LayOut]) -> Share:
+        """Return tasks that lay out pages, those of their frames, and those that join pieces of theirs alone."""
+        chosen = tuple(lay_outs)
+        frames = tuple(part for lay_out in chosen for part in self.frame_tasks(lay_out))
+        names = {task.name for task in chosen} | {task.name for task in frames}
+        joins = tuple(
+            join for join in self.join_tasks if names.issuperset(piece.rpartition("/")[2] for piece in join.pieces)
+        )
+        return Share(lay_outs=chosen, frames=frames, joins=joins)
+
+    def share_of_part(self, part: Part) -> Share:
+        """Return the tasks of a part: as many bytes as the others have, but a trajectory is never divided."""
+        sizes = self.frame_bytes * self.plan.num_frames + _TRAJECTORY_BYTES
+        ends = np.cumsum([int(sizes[task.first : task.stop].sum()) for task in self.lay_outs]).tolist()
+        chosen, start = [], 0
+        for task, end in zip(self.lay_outs, ends, strict=True):
+            # Whose range the middle of the task lies in.
+            if (start + end) * part.count // (2 * ends[-1]) == part.number - 1:
+                chosen.append(task)
+            start = end
+        return self.share_of(chosen)
 
     def rows(self, task: RowTask) -> dict[str, tuple[int, int]]:
         """Return the rows [start, stop) of each array that a task owns."""

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -32,7 +31,7 @@ from ups_data.importance import CloudGeometry, Geometry, GridGeometry, Importanc
 from ups_data.pages import build_pages, cloud_order, grid_order
 from ups_data.statistics import FieldStatistics
 from ups_data.storage.shard import encode_shard
-from ups_data.storage.writer import write_durably
+from ups_data.storage.writer import sync_directory, write_durably, write_scratch
 from ups_data.storage.zarr_store import COORDINATES, FIELDS, IMPORTANCE, INDEX, VALUES
 
 # Squares of values, and of their changes and gradients, must stay finite in float64.
@@ -50,14 +49,21 @@ class Workbench:
         partition: the plan and its tasks.
         counted: which trajectories the statistics cover.
         folder: the conversion's folder, `.NAME.partial`.
+        staging: where files are written before they get their names. It belongs to this run alone and is removed at its
+            end, so that a process that nobody knows of any more can put nothing in place.
+        ledger: name of the ledger that the tasks are noted in.
         dest: where the store will lie, for messages.
+        wanted: files of the store that are to be written, if not all.
     """
 
     source: Source
     partition: Partition
     counted: Shaped[np.ndarray, " trajectory"]
     folder: Path
+    staging: Path
+    ledger: str
     dest: Path
+    wanted: frozenset[str] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +116,7 @@ class Worker:
 
     def __init__(self, bench: Workbench) -> None:
         self._bench = bench
-        self._ledger = Ledger(bench.folder)
+        self._ledger = Ledger(bench.folder, bench.ledger)
         self._written: list[CommittedFile] = []
         # Of the last shape only: of 10^8 points it takes 800 MB.
         self._grid_order: tuple[tuple[int, ...], Int64[np.ndarray, " point"]] | None = None
@@ -134,21 +140,28 @@ class Worker:
         return TaskResult(name=task.name, files=tuple(self._written))
 
     def commit(self, path: str, content: bytes, *, scratch: bool) -> None:
-        """Put a file in place and note it, unless it is there.
+        """Put a file in place unless it is there, and note it in either case.
+
+        Whoever put it there may have died before it was noted; a file that holds something else is replaced.
 
         Args:
             path: below the conversion's folder.
             content: all of it.
             scratch: not part of the store, and not synced: what a power cut takes of it is found by its hash.
         """
-        place = self._bench.folder / path
-        if place.exists():
-            # A resumed conversion removes what its ledger does not list, so this was committed before.
+        if not scratch and not self._is_wanted(path):
             return
-        if scratch:
-            _write_scratch(place, content)
-        else:
-            write_durably(place, content, dest=self._bench.dest)
+        place = self._bench.folder / path
+        if not _holds(place, content):
+            if scratch:
+                write_scratch(place, content, staging=self._bench.staging)
+            else:
+                write_durably(place, content, dest=self._bench.dest, staging=self._bench.staging)
+        elif not scratch:
+            sync_directory(place.parent)
+        self._note(path, content)
+
+    def _note(self, path: str, content: bytes) -> None:
         file = CommittedFile(path=path, size_bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
         self._ledger.add_file(file)
         self._written.append(file)
@@ -249,12 +262,27 @@ class Worker:
         spec = self._bench.partition.plan.arrays[task.key]
         path = f"store/{spec.shard_key(task.shard)}"
         pieces = [self._bench.folder / piece for piece in task.pieces]
-        if not (self._bench.folder / path).exists():
-            shape = (-1, *spec.chunk_shape[1:]) if task.key != FIELDS else (-1, *spec.chunk_shape[2:])
+        shape = (-1, *spec.chunk_shape[1:]) if task.key != FIELDS else (-1, *spec.chunk_shape[2:])
+        try:
             parts = [np.frombuffer(piece.read_bytes(), dtype=spec.dtype).reshape(shape) for piece in pieces]
+        except FileNotFoundError:
+            # Pieces are removed once the shard is there: another process did all this, and died before it said so.
+            self._note_shard(path)
+        else:
             self.commit(path, encode_shard(spec, np.concatenate(parts)), scratch=False)
         for piece in pieces:
             piece.unlink(missing_ok=True)
+
+    def _note_shard(self, path: str) -> None:
+        try:
+            self._note(path, (self._bench.folder / path).read_bytes())
+        except FileNotFoundError as error:
+            raise StoreError(
+                f"{error.filename} is gone, and so is a piece of it: run the same command again"
+            ) from error
+
+    def _is_wanted(self, path: str) -> bool:
+        return self._bench.wanted is None or path in self._bench.wanted
 
     def _open_rows(self, task: RowTask) -> dict[str, _RowWriter]:
         partition = self._bench.partition
@@ -265,12 +293,10 @@ class Worker:
         spec = self._bench.partition.plan.arrays[key]
         if not segment.is_piece:
             self.commit(segment.path, encode_shard(spec, rows), scratch=False)
-        elif not (self._bench.folder / f"store/{spec.shard_key(segment.shard)}").exists():
+            return
+        shard = f"store/{spec.shard_key(segment.shard)}"
+        if self._is_wanted(shard) and not (self._bench.folder / shard).exists():
             self.commit(segment.path, rows.tobytes(), scratch=True)
-
-    def is_committed(self, segment: Segment) -> bool:
-        """Tell whether the rows of a segment are in place."""
-        return (self._bench.folder / segment.path).exists()
 
     def dtype_of(self, key: str) -> np.dtype[Any]:
         """Return the stored dtype of an array."""
@@ -305,8 +331,7 @@ class _RowWriter:
             raise StoreError(f"{self._key}: shard {self._segment.shard} lacks rows of {self._segment.path}")
 
     def _flush(self, segment: Segment) -> None:
-        if not self._worker.is_committed(segment):
-            self._worker.write_segment(self._key, segment, np.concatenate(self._pending))
+        self._worker.write_segment(self._key, segment, np.concatenate(self._pending))
         self._pending, self._num_pending = [], 0
         self._segment = next(self._segments, None)
 
@@ -401,18 +426,12 @@ def _close_rows(writers: dict[str, _RowWriter]) -> None:
         writer.close()
 
 
-def _write_scratch(path: Path, content: bytes) -> None:
-    staged = path.with_name(f".{path.name}.{os.getpid()}.staged")
+def _holds(path: Path, content: bytes) -> bool:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            staged.write_bytes(content)
-            staged.replace(path)
-        except BaseException:
-            staged.unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise StoreError(f"cannot write {path}: {error.strerror or error}") from error
+        return path.stat().st_size == len(content) and path.read_bytes() == content
+    except OSError:
+        # Whatever is in the way there is told by who writes.
+        return False
 
 
 def _to_npy(values: Shaped[np.ndarray, "..."]) -> bytes:

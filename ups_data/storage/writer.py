@@ -3,17 +3,21 @@
 A writer works in `.NAME.partial/store` beside its destination and takes the final name by one rename when everything,
 manifest included, is on disk. Until then there is nothing at the destination that a reader could open. What else a
 conversion needs to go on after a kill lies in `.NAME.partial` too, and is removed after that rename.
+
+A store that is replaced changes its name with the new one at once where the system can exchange names; elsewhere
+there is nothing at the destination for a moment, and a writer that is killed in it leaves the old store in
+`.NAME.retired`, from where the next writer takes it back.
 """
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
 import shutil
-import time
-from collections.abc import Iterable
+import uuid
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
@@ -23,9 +27,11 @@ from jaxtyping import Shaped
 from ups_data.errors import StoreError, StoreExistsError
 from ups_data.schema import FORMAT_NAME, MANIFEST_NAME, FileEntry, Manifest
 from ups_data.storage.codec import ChunkCodec
+from ups_data.storage.exchange import exchange_names
+from ups_data.storage.folder_lock import LOCK_NAME, hold_folder
 from ups_data.storage.shard import ArraySpec, array_metadata, encode_shard, memory_file
 from ups_data.storage.tables import TrajectoryTables
-from ups_data.storage.zarr_store import TABLE_GROUP, partial_path
+from ups_data.storage.zarr_store import TABLE_GROUP, partial_path, retired_path
 
 _MANIFEST_HEAD_BYTES = 4096
 _LOCK_SECONDS = 1.0
@@ -82,6 +88,7 @@ class StoreWriter:
         dest: where the finished store will lie.
         overwrite: replace the store that is there.
         resume: leave what an unfinished conversion to the same place left; the caller sorts it out.
+        shared: hold the folder together with other writers, who each write a part; none of them can finish.
 
     Attributes:
         dest: the destination, links followed.
@@ -94,10 +101,10 @@ class StoreWriter:
         StoreExistsError: the destination exists and `overwrite` is False, or it is no store of ours.
     """
 
-    def __init__(self, dest: Path, *, overwrite: bool, resume: bool = False) -> None:
+    def __init__(self, dest: Path, *, overwrite: bool, resume: bool = False, shared: bool = False) -> None:
         # Links are followed, so that the last rename stays within one directory and replaces no link.
         self.dest = Path(os.path.realpath(dest))
-        self._overwrite, self._resume = overwrite, resume
+        self._overwrite, self._resume, self._shared = overwrite, resume, shared
         self.work = partial_path(self.dest)
         self.root = self.work / "store"
         try:
@@ -112,11 +119,12 @@ class StoreWriter:
 
     def __enter__(self) -> Self:
         try:
-            self.work.mkdir(parents=True, exist_ok=True)
-            self.lock = _lock_directory(self.work, self.dest)
-            if not self._resume:
-                self.clear()
-            self.root.mkdir(exist_ok=True)
+            self.lock = self._hold()
+            try:
+                self._begin()
+            except BaseException:
+                self._release()
+                raise
         except StoreError:
             raise
         except OSError as error:
@@ -126,27 +134,59 @@ class StoreWriter:
     def __exit__(self, *error: object) -> None:
         if not self._finished and not self.keep_unfinished:
             shutil.rmtree(self.work, ignore_errors=True)
+        self._release()
+
+    def _hold(self) -> int | None:
+        try:
+            return hold_folder(self.work, shared=self._shared, wait_s=_LOCK_SECONDS)
+        except BlockingIOError as error:
+            holder = f" ({error})" if str(error) else ""
+            raise StoreExistsError(
+                f"another conversion to {self.dest} is running{holder}; wait for it or choose another destination"
+            ) from error
+
+    def _begin(self) -> None:
+        if not self._shared:
+            take_back_retired(self.dest)
+        # Somebody else may have finished a store there while this one waited for the folder.
+        try:
+            check_destination(self.dest, overwrite=self._overwrite)
+        except StoreExistsError:
+            if not self._shared and not self.root.exists():
+                shutil.rmtree(self.work, ignore_errors=True)
+            raise
+        if not self._resume:
+            self.clear()
+        self.root.mkdir(exist_ok=True)
+
+    def _release(self) -> None:
         if self.lock is not None:
             os.close(self.lock)
+            self.lock = None
 
     def clear(self) -> None:
         """Remove what an earlier conversion left."""
         for left in self.work.iterdir():
+            if left.name == LOCK_NAME:
+                continue
             shutil.rmtree(left) if left.is_dir() and not left.is_symlink() else left.unlink()
         self.root.mkdir()
 
     def _clear_finished(self) -> None:
-        """Remove the folder of a conversion that was killed right after its store took its name."""
-        if not self.work.is_dir() or not _is_store(self.dest):
+        """Remove what a conversion left that was killed right after its store took its name."""
+        left = self.work.is_dir() and not self.root.exists()
+        if not _is_store(self.dest) or not (left or retired_path(self.dest).exists()):
             return
-        descriptor = os.open(self.work, os.O_RDONLY)
         try:
-            if _try_lock(descriptor, self.work) and not self.root.exists():
-                shutil.rmtree(self.work, ignore_errors=True)
+            descriptor = hold_folder(self.work, shared=False, wait_s=0)
         except OSError:
+            return
+        if descriptor is None:
             return  # without locks nobody can tell whether it is in use
-        finally:
-            os.close(descriptor)
+        shutil.rmtree(retired_path(self.dest), ignore_errors=True)
+        if not self.root.exists():
+            shutil.rmtree(self.work, ignore_errors=True)
+        os.close(descriptor)
 
     def adopt(self, entries: Iterable[FileEntry]) -> None:
         """Note files below `root` that others committed, for the manifest."""
@@ -187,14 +227,15 @@ class StoreWriter:
         write_durably(self.root / MANIFEST_NAME, text.encode(), dest=self.dest)
         # Somebody else may have finished a store there in the meantime.
         check_destination(self.dest, overwrite=self._overwrite)
-        retired = self.dest.with_name(f".{self.dest.name}.retired")
+        retired = retired_path(self.dest)
         try:
             if (self.dest / MANIFEST_NAME).exists():
                 shutil.rmtree(retired, ignore_errors=True)
-                self.dest.rename(retired)
-            self.root.rename(self.dest)
+                _replace_store(self.root, self.dest, retired)
+            else:
+                self.root.rename(self.dest)
             self._finished = True
-            _sync_directory(self.dest.parent)
+            sync_directory(self.dest.parent)
         except OSError as error:
             raise StoreError(f"cannot give the finished store its name {self.dest}: {error}") from error
         shutil.rmtree(retired, ignore_errors=True)
@@ -221,33 +262,88 @@ class StoreWriter:
             self.write_file("/".join([key, "c", *["0"] * values.ndim]), codec.encode(values))
 
 
-def write_durably(path: Path, content: bytes, *, dest: Path) -> None:
+def write_durably(path: Path, content: bytes, *, dest: Path, staging: Path | None = None) -> None:
     """Write a file under another name, sync it, give it its name, and sync the directory.
 
     Args:
         path: the file.
         content: all of it.
         dest: the store that it is for, for the message.
+        staging: an existing directory of the same file system where the file is written; beside its place if None.
 
     Raises:
-        StoreError: the disk is full, read-only, or failed; nothing of the file is left.
+        StoreError: the disk is full, read-only, or failed, or `staging` is gone; nothing of the file is left.
     """
-    # The process is part of the name: one that outlived its conversion for a moment must not touch a new one's file.
-    staged = path.with_name(f".{path.name}.{os.getpid()}.staged")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with staged.open("wb") as handle:
-                handle.write(content)
-                handle.flush()
-                os.fsync(handle.fileno())
+        with _staged(path, content, staging=staging, sync=True) as staged:
             staged.replace(path)
-        except BaseException:
-            staged.unlink(missing_ok=True)
-            raise
-        _sync_directory(path.parent)
+        sync_directory(path.parent)
     except OSError as error:
         raise StoreError(f"cannot write {path}: {error.strerror or error}; nothing at {dest} was changed") from error
+
+
+def write_scratch(path: Path, content: bytes, *, staging: Path) -> None:
+    """Write a file as `write_durably` does, but sync nothing: a power cut may take it, or a part of it.
+
+    Raises:
+        StoreError: the disk is full, read-only, or failed, or `staging` is gone; nothing of the file is left.
+    """
+    try:
+        with _staged(path, content, staging=staging, sync=False) as staged:
+            staged.replace(path)
+    except OSError as error:
+        raise StoreError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+@contextmanager
+def _staged(path: Path, content: bytes, *, staging: Path | None, sync: bool) -> Iterator[Path]:
+    """Write a file under a name that nobody else has, be it on another machine, and remove what is left of it."""
+    staged = (path.parent if staging is None else staging) / f".{path.name}.{uuid.uuid4().hex}.staged"
+    if staging is None:
+        _make_directory(path.parent, sync=sync)
+    try:
+        with staged.open("wb") as handle:
+            handle.write(content)
+            handle.flush()
+            if sync:
+                os.fsync(handle.fileno())
+        # After the file, which is refused where `staging` is gone: then nothing shall be made there.
+        _make_directory(path.parent, sync=sync)
+        yield staged
+    except BaseException:
+        staged.unlink(missing_ok=True)
+        raise
+
+
+def _make_directory(folder: Path, *, sync: bool) -> None:
+    """Make a directory; `sync` the names of those that were not there."""
+    missing = []
+    while not folder.exists():
+        missing.append(folder)
+        folder = folder.parent
+    for part in reversed(missing):
+        part.mkdir(exist_ok=True)
+        if sync:
+            sync_directory(part.parent)
+
+
+def take_back_retired(dest: Path) -> None:
+    """Give a store its name back that a writer set aside and was killed before its own store took that name."""
+    retired = retired_path(dest)
+    if not dest.exists() and _is_store(retired):
+        retired.rename(dest)
+        sync_directory(dest.parent)
+
+
+def _replace_store(root: Path, dest: Path, retired: Path) -> None:
+    """Put the store at `root` where another one lies, which goes to `retired`."""
+    # Not exchanged in place: if this process is killed, the old store must not lie where a conversion goes on.
+    root.rename(retired)
+    if exchange_names(retired, dest):
+        return
+    retired.rename(root)
+    dest.rename(retired)
+    root.rename(dest)
 
 
 def check_destination(dest: Path, *, overwrite: bool) -> None:
@@ -273,39 +369,8 @@ def _is_store(path: Path) -> bool:
         return f'"{FORMAT_NAME}"'.encode() in handle.read(_MANIFEST_HEAD_BYTES)
 
 
-def _lock_directory(path: Path, dest: Path) -> int | None:
-    """Hold the working directory of a conversion; the lock ends with the process, however that ends.
-
-    Returns:
-        The descriptor that holds the lock, None on file systems without such locks.
-
-    Raises:
-        StoreExistsError: another conversion holds it.
-    """
-    descriptor = os.open(path, os.O_RDONLY)
-    deadline = time.monotonic() + _LOCK_SECONDS
-    try:
-        # Workers share the lock, and those of a conversion that was killed need a moment to notice.
-        while not (held := _try_lock(descriptor, path)) and time.monotonic() < deadline:
-            time.sleep(_LOCK_SECONDS / 50)
-    except OSError:
-        os.close(descriptor)
-        return None
-    if held:
-        return descriptor
-    os.close(descriptor)
-    raise StoreExistsError(f"another conversion to {dest} is running; wait for it or choose another destination")
-
-
-def _try_lock(descriptor: int, path: Path) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return path.exists() and os.path.samestat(os.fstat(descriptor), os.stat(path))
-
-
-def _sync_directory(path: Path) -> None:
+def sync_directory(path: Path) -> None:
+    """Sync the names in a directory."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -322,8 +322,10 @@ def _describe_absence(root: Path) -> str:
     if root.is_file():
         return f"{root} is a file, and a store is a directory: give the directory that holds {MANIFEST_NAME}"
     if not root.exists():
-        begun = partial_path(root)
+        begun, retired = partial_path(root), retired_path(root)
         hint = f"; {begun} holds a conversion that did not finish: run it again" if begun.exists() else ""
+        if (retired / MANIFEST_NAME).exists():
+            hint += f"; {retired} is the store that it was about to replace, whole: it may be renamed back"
         return f"there is no store at {root}{hint}"
     return f"{root} holds no {MANIFEST_NAME}, so it is no finished store: convert to it, or look for the right path"
 
@@ -331,3 +333,8 @@ def _describe_absence(root: Path) -> str:
 def partial_path(dest: Path) -> Path:
     """Return the directory in which a conversion to `dest` works until it is finished."""
     return dest.with_name(f".{dest.name}.partial")
+
+
+def retired_path(dest: Path) -> Path:
+    """Return where a store lies for a moment while another one takes its place."""
+    return dest.with_name(f".{dest.name}.retired")
