@@ -26,7 +26,7 @@ if TYPE_CHECKING:
         Step,
         UniformSampler,
     )
-    from ups_data.storage import Store, open_store
+    from ups_data.storage import RemoteOptions, Store, open_store
 
 __version__ = "0.1.0"
 
@@ -45,7 +45,7 @@ _HOMES = {
         "Step",
         "UniformSampler",
     ),
-    "ups_data.storage": ("Store", "open_store"),
+    "ups_data.storage": ("RemoteOptions", "Store", "open_store"),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
@@ -59,6 +59,7 @@ __all__ = [
     "Linear",
     "QueryDataset",
     "QueryLoader",
+    "RemoteOptions",
     "SparseBatch",
     "SparseSample",
     "Step",

@@ -8,6 +8,7 @@
     ├── StoreError (OSError)
     │   ├── StoreNotFoundError (FileNotFoundError)   nothing finished to open there
     │   ├── StoreExistsError (FileExistsError)       the destination is taken
+    │   ├── RemoteError (ConnectionError)            a service gave no usable answer within the limits
     │   └── CorruptionError               bytes differ from what was written
     ├── SamplerError (ValueError)         a sampler cannot draw what was asked
     ├── DatasetError (ValueError)         a window, split or field selection that cannot be served
@@ -54,6 +55,10 @@ class StoreNotFoundError(StoreError, FileNotFoundError):
 
 class StoreExistsError(StoreError, FileExistsError):
     """The destination of a conversion is already taken."""
+
+
+class RemoteError(StoreError, ConnectionError):
+    """A remote store gave no usable answer within the configured attempts and deadline."""
 
 
 class CorruptionError(StoreError):

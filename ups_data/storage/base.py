@@ -48,6 +48,11 @@ class Store(ABC):
         return self.manifest.num_trajectories
 
     @property
+    def survives_fork(self) -> bool:
+        """Whether a process that was forked after reads in its parent can read, too."""
+        return True
+
+    @property
     def domain(self) -> Domain:
         """The box that holds all points."""
         return Domain.from_axes(self.manifest.geometry.axes)

@@ -59,6 +59,11 @@ class ZarrStore(Store):
         return (_reopen, (self._bytes, self.manifest.fingerprint))
 
     @property
+    def survives_fork(self) -> bool:
+        """Whether a process that was forked after reads in its parent can read, too."""
+        return self._bytes.survives_fork
+
+    @property
     def read_count(self) -> ReadCount:
         """Bytes and ranges that this handle has read so far."""
         return self._bytes.count
