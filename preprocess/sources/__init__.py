@@ -18,6 +18,7 @@ from preprocess.sources.neuraloperator import NeuralOperatorSource
 from preprocess.sources.pdearena import PDEArenaSource
 from preprocess.sources.pdebench import PDEBenchSource
 from preprocess.sources.the_well import WellSource
+from preprocess.sources.vtk import VtkSource
 from preprocess.sources.xarray_files import XarraySource
 from ups_data.errors import SourceError, UnknownFormatError, suggest
 
@@ -31,6 +32,7 @@ SOURCES: Mapping[str, type[Source]] = {
         NeuralOperatorSource,
         PDEArenaSource,
         PDEBenchSource,
+        VtkSource,
         WellSource,
         XarraySource,
     )
@@ -45,6 +47,10 @@ _NEAREST_BY_SUFFIX = {
     ".npz": "arrays",
     ".yaml": "arrays",
     ".yml": "arrays",
+    ".pvd": "vtk",
+    ".vtk": "vtk",
+    ".vtp": "vtk",
+    ".vtu": "vtk",
 }
 
 

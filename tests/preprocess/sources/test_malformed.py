@@ -20,6 +20,7 @@ import zarr
 from preprocess.convert import convert
 from preprocess.settings import ConvertSettings
 from preprocess.sources import SOURCES, open_source
+from tests.preprocess.sources.meshes import plane, with_data
 from tests.preprocess.sources.specimens import (
     HDF5Specimen,
     car_folder,
@@ -337,6 +338,81 @@ def test_netcdf_cut_short_is_refused(tmp_path: Path, kept: float) -> None:
     content = path.read_bytes()
     path.write_bytes(content[: int(kept * len(content)) if 0 < kept < 1 else int(kept)])
     check_refused(path, "netcdf", None, "weather.nc")
+
+
+# -- meshes ----------------------------------------------------------------------------------------------------------
+
+VTK_FILES = {"xml": ("vtu", True), "xml-text": ("vtu", False), "surface": ("vtp", True), "legacy": ("vtk", True)}
+
+
+def write_vtk(folder: Path, kind: str) -> Path:
+    suffix, binary = VTK_FILES[kind]
+    grid: Any = with_data(plane())
+    if suffix == "vtp":
+        grid = grid.extract_surface(algorithm="geometry")
+    folder.mkdir(parents=True, exist_ok=True)
+    grid.save(folder / f"made.{suffix}", binary=binary)
+    return folder / f"made.{suffix}"
+
+
+@pytest.mark.parametrize("kept", [0, 20, 100, 0.3, 0.6, 0.9])
+@pytest.mark.parametrize("kind", VTK_FILES)
+def test_a_mesh_cut_short_is_refused(tmp_path: Path, kind: str, kept: float) -> None:
+    path = write_vtk(tmp_path, kind)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(kept * len(content)) if 0 < kept < 1 else int(kept)])
+    check_refused(path, "vtk", {"location": "nodes"}, path.name)
+
+
+LEGACY = """# vtk DataFile Version 3.0
+made
+ASCII
+DATASET UNSTRUCTURED_GRID
+POINTS 5 double
+0 0 0  2 0 0  2 1 0  0 1 0  4 0.5 0
+CELLS 2 9
+4 0 1 2 3
+3 1 4 2
+CELL_TYPES 2
+9 5
+POINT_DATA 5
+SCALARS p double 1
+LOOKUP_TABLE default
+1 2 3 4 5
+"""
+LEGACY_CHANGES = {
+    "no version": ("Version 3.0", "Version three"),
+    "another kind": ("UNSTRUCTURED_GRID", "SOMETHING_ELSE"),
+    "no points": ("POINTS 5 double", "POINTS 0 double"),
+    "too many points": ("POINTS 5 double", "POINTS 9 double"),
+    "text for a number": ("2 1 0", "2 one 0"),
+    "not finite": ("4 0.5 0", "4 nan 0"),
+    "a node that is not there": ("3 1 4 2", "3 1 5 2"),
+    "a node before the first": ("3 1 4 2", "3 1 -4 2"),
+    "a type of other nodes": ("9 5\n", "12 5\n"),
+    "a type that is none": ("9 5\n", "9 99\n"),
+    "a cell without extent": ("3 1 4 2", "3 1 1 2"),
+    "cells cut short": ("CELLS 2 9", "CELLS 3 9"),
+    "a node of no cell": ("3 1 4 2", "3 1 3 2"),
+    "no data": ("SCALARS p double 1\nLOOKUP_TABLE default\n1 2 3 4 5\n", ""),
+    "too little data": ("1 2 3 4 5\n", "1 2 3\n"),
+    "data that are not finite": ("1 2 3 4 5", "1 2 nan 4 5"),
+    "data that are too large": ("1 2 3 4 5", "1 2 1e200 4 5"),
+}
+
+
+def test_the_mesh_itself_converts(tmp_path: Path) -> None:
+    (tmp_path / "made.vtk").write_text(LEGACY)
+    read_all(tmp_path / "made.vtk", "vtk")
+    assert (tmp_path / "store" / "manifest.json").exists()
+
+
+@pytest.mark.parametrize("change", LEGACY_CHANGES)
+def test_a_spoilt_mesh_is_refused(tmp_path: Path, change: str) -> None:
+    old, new = LEGACY_CHANGES[change]
+    assert old in LEGACY
+    (tmp_path / "made.vtk").write_text(LEGACY.replace(old, new))
+    check_refused(tmp_path / "made.vtk", "vtk", None, "made.vtk" if "that are" not in change else "made")
 
 
 # -- every format ----------------------------------------------------------------------------------------------------

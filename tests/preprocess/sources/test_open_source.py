@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from preprocess.sources import SOURCES, open_source
+from tests.preprocess.sources.meshes import plane, with_data
 from tests.preprocess.sources.specimens import car_folder, smoke_specimen, weather, well_specimen
 from ups_data.errors import SourceError, UnknownFormatError
 
@@ -37,10 +38,12 @@ def test_formats_go_by_content_and_not_by_name(
         "pdearena": smoke_specimen("five.hdf").write(tmp_path),
         "the_well": well_specimen("four.npy").write(tmp_path),
         "netcdf": tmp_path / "six.pt",
+        "vtk": tmp_path / "eight.vtu",
     }
     assert files.keys() == SOURCES.keys()
     car_folder(files["car_cfd"])
     weather().to_netcdf(files["netcdf"])
+    with_data(plane()).save(files["vtk"])
     for name, path in files.items():
         assert open_source([path]).format == name
         assert [known for known, source in SOURCES.items() if source.recognises(path)] == [name]
