@@ -26,7 +26,7 @@ if TYPE_CHECKING:
         Step,
         UniformSampler,
     )
-    from ups_data.storage import RemoteOptions, Store, open_store
+    from ups_data.storage import CacheOptions, RemoteOptions, Store, open_store
 
 __version__ = "0.1.0"
 
@@ -45,12 +45,13 @@ _HOMES = {
         "Step",
         "UniformSampler",
     ),
-    "ups_data.storage": ("RemoteOptions", "Store", "open_store"),
+    "ups_data.storage": ("CacheOptions", "RemoteOptions", "Store", "open_store"),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
     "BalancedSampler",
+    "CacheOptions",
     "Constant",
     "Cosine",
     "DenseSampler",

@@ -8,14 +8,18 @@ from urllib.parse import unquote, urlsplit
 from ups_data.errors import StoreError
 from ups_data.storage.base import PagePoints, Store
 from ups_data.storage.byte_store import ByteStore, LocalByteStore
+from ups_data.storage.cached_store import CachedByteStore
 from ups_data.storage.object_store import ObjectByteStore
+from ups_data.storage.range_cache import CacheOptions
 from ups_data.storage.remote_options import RemoteOptions
 from ups_data.storage.zarr_store import ZarrStore
 
-__all__ = ["PagePoints", "RemoteOptions", "Store", "ZarrStore", "open_store"]
+__all__ = ["CacheOptions", "PagePoints", "RemoteOptions", "Store", "ZarrStore", "open_store"]
 
 
-def open_store(location: str | Path, *, remote: RemoteOptions | None = None) -> Store:
+def open_store(
+    location: str | Path, *, remote: RemoteOptions | None = None, cache: CacheOptions | None = None
+) -> Store:
     """Open a finished store.
 
         ups_data.open_store("data/burgers")
@@ -25,6 +29,7 @@ def open_store(location: str | Path, *, remote: RemoteOptions | None = None) -> 
         location: directory of the store, or its URL: `s3://`, `gs://`, `http(s)://` (with the extra `remote`) or
             `file://`. Credentials come from the environment's usual places, never from the URL.
         remote: where and how patiently a remote store is reached.
+        cache: where and how much of a remote store is kept on a local disk; nothing where it is not given.
 
     Raises:
         StoreNotFoundError: nothing finished is there.
@@ -32,7 +37,8 @@ def open_store(location: str | Path, *, remote: RemoteOptions | None = None) -> 
         CorruptionError: a file is missing, has another size, or metadata differ from what was committed.
         RemoteError: a remote service gives no usable answer, or its server does not know ranges.
     """
-    return ZarrStore(_bytes_at(location, remote or RemoteOptions()))
+    source = _bytes_at(location, remote or RemoteOptions())
+    return ZarrStore(source if cache is None else CachedByteStore(source, cache))
 
 
 def _bytes_at(location: str | Path, options: RemoteOptions) -> ByteStore:

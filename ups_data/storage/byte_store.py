@@ -26,12 +26,14 @@ class ReadCount:
         num_ranges: requests that were made for them.
         seconds: time until they came.
         num_retries: requests among them that repeat one whose answer failed or was wrong.
+        num_cached_bytes: bytes that a cache had, which are not among `num_bytes`.
     """
 
     num_bytes: int = 0
     num_ranges: int = 0
     seconds: float = 0.0
     num_retries: int = 0
+    num_cached_bytes: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
