@@ -161,7 +161,8 @@ class Schedule:
     def _num_frames(self, task: RowTask) -> int:
         """Count the frames that a task writes."""
         if isinstance(task, WriteFrames):
-            return task.stop - task.start
+            # Those that the next block has too are counted with it.
+            return max(0, min(task.stop, self._partition.own_frames(task.trajectory, task.block)[1]) - task.start)
         return 0 if task.long else int(self._partition.plan.num_frames[task.first : task.stop].sum())
 
     def _report(self, task: Task | None) -> None:
@@ -247,7 +248,9 @@ class Conversion:
             name=name,
             fields=source.fields,
             dtype="float64" if plan.dtype == "float64" else "float32",
-            geometry=GeometrySpec(kind=source.kind, axes=source.axes, shape=plan.shape),
+            geometry=GeometrySpec(
+                kind=source.kind, axes=source.axes, shape=plan.shape, stored_measures=source.has_measures
+            ),
             boundaries=source.boundaries,
             time_unit=source.time_unit,
             parameters=self._parameter_specs(),
@@ -261,6 +264,8 @@ class Conversion:
             layout=plan.layout,
             importance=self._plan.importance,
             codec=self._settings.codec,
+            estimand=plan.estimand,
+            missing_fields=tuple(field.name for field in source.fields if field.name in source.missing_fields),
             source=SourceSpec(format=source.format, files=self._files, notes=(*source.notes, *reviewed)),
             files=(),
         )
@@ -288,6 +293,11 @@ class Conversion:
             num_frames=self._plan.num_frames,
             num_points=self._plan.num_points,
             split=self._plan.split_codes,
+            num_blocks=self._plan.blocks.num_blocks,
+            block_start=self._plan.blocks.start,
+            block_frames=self._plan.blocks.frames,
+            block_pages=self._plan.block_pages,
+            drawn_points=np.concatenate([part.drawn_points for part in laid]),
             stratum_pages=np.concatenate([part.stratum_pages for part in laid]),
             stratum_mass=np.concatenate([part.stratum_mass for part in laid]),
             parameters=self._plan.parameters,

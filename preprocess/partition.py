@@ -55,16 +55,17 @@ class LayOut:
 
 @dataclass(frozen=True, kw_only=True)
 class WriteFrames:
-    """Write frames [start, stop) of a long trajectory, whose pages are dealt already."""
+    """Write frames [start, stop) of a block of a long trajectory, whose pages are dealt already."""
 
     trajectory: int
+    block: int
     start: int
     stop: int
 
     @property
     def name(self) -> str:
         """Name in the ledger."""
-        return f"frames-{self.trajectory}-{self.start}"
+        return f"frames-{self.trajectory}-{self.block}-{self.start}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,12 +193,29 @@ class Partition:
         """Return the tasks that may begin when `task` is done."""
         if not task.long:
             return ()
-        count = int(self.plan.num_frames[task.first])
         step = int(max(1, self.task_bytes // self.frame_bytes[task.first]))
-        return tuple(
-            WriteFrames(trajectory=task.first, start=start, stop=min(start + step, count))
-            for start in range(0, count, step)
-        )
+        tasks: list[WriteFrames] = []
+        for block, (first, count) in enumerate(self.block_ranges(task.first)):
+            tasks += [
+                WriteFrames(trajectory=task.first, block=block, start=start, stop=min(start + step, first + count))
+                for start in range(first, first + count, step)
+            ]
+        return tuple(tasks)
+
+    def block_ranges(self, trajectory: int) -> list[tuple[int, int]]:
+        """Return first frame and number of frames of each block of a trajectory."""
+        blocks, (start, stop) = self.plan.blocks, self._block_offsets[trajectory : trajectory + 2]
+        return list(zip(blocks.start[start:stop].tolist(), blocks.frames[start:stop].tolist(), strict=True))
+
+    def own_frames(self, trajectory: int, block: int) -> tuple[int, int]:
+        """Return the frames [start, stop) of a block up to where the next one begins: each frame is of one block."""
+        ranges = self.block_ranges(trajectory)
+        start, count = ranges[block]
+        return start, ranges[block + 1][0] if block + 1 < len(ranges) else start + count
+
+    def all_pages(self, trajectory: int, block: int) -> int:
+        """Return the pages of a block, those of points at rest included."""
+        return int(self.plan.block_pages[self._block_offsets[trajectory] + block])
 
     @cached_property
     def row_tasks(self) -> tuple[RowTask, ...]:
@@ -244,22 +262,26 @@ class Partition:
         """Return the rows [start, stop) of each array that a task owns."""
         plan = self.plan
         if isinstance(task, WriteFrames):
-            pages, first = int(plan.num_pages[task.trajectory]), int(self._value_offsets[task.trajectory])
-            ranges = {VALUES: (first + task.start * pages, first + task.stop * pages)}
-            if FIELDS in plan.arrays:
-                first = int(self._frame_offsets[task.trajectory])
-                ranges[FIELDS] = (
-                    (first + task.start) * plan.num_channels,
-                    (first + task.stop) * plan.num_channels,
-                )
-            return ranges
-        ends = slice(task.first, task.stop + 1, task.stop - task.first)
-        offsets = {key: self._page_offsets[ends] for key in plan.arrays if key not in {VALUES, FIELDS}}
+            return self._frame_rows(task)
+        trajectories = np.array([task.first, task.stop])
+        frames, blocks = self._frame_offsets[trajectories], self._block_offsets[trajectories]
+        offsets = {key: self._page_offsets[blocks] for key in plan.arrays if key not in {VALUES, FIELDS}}
         if not task.long:
-            offsets[VALUES] = self._value_offsets[ends]
+            offsets[VALUES] = self._value_offsets[blocks]
             if FIELDS in plan.arrays:
-                offsets[FIELDS] = self._frame_offsets[ends] * plan.num_channels
+                offsets[FIELDS] = frames * plan.num_channels
         return {key: (int(start), int(stop)) for key, (start, stop) in offsets.items()}
+
+    def _frame_rows(self, task: WriteFrames) -> dict[str, tuple[int, int]]:
+        plan, number = self.plan, int(self._block_offsets[task.trajectory]) + task.block
+        first, pages = int(self._value_offsets[number]), int(plan.block_pages[number])
+        begin = int(plan.blocks.start[number])
+        ranges = {VALUES: (first + (task.start - begin) * pages, first + (task.stop - begin) * pages)}
+        own = min(task.stop, self.own_frames(task.trajectory, task.block)[1])
+        if FIELDS in plan.arrays and own > task.start:
+            first = int(self._frame_offsets[task.trajectory])
+            ranges[FIELDS] = ((first + task.start) * plan.num_channels, (first + own) * plan.num_channels)
+        return ranges
 
     def segments(self, task: RowTask, key: str) -> Iterator[Segment]:
         """Cut the rows of an array that a task owns at the borders of shards."""
@@ -280,17 +302,21 @@ class Partition:
         return _offsets(self.plan.num_frames)
 
     @cached_property
+    def _block_offsets(self) -> Int64[np.ndarray, " offset"]:
+        return _offsets(self.plan.blocks.num_blocks)
+
+    @cached_property
     def _page_offsets(self) -> Int64[np.ndarray, " offset"]:
-        return _offsets(self.plan.num_pages)
+        return _offsets(self.plan.block_pages)
 
     @cached_property
     def _value_offsets(self) -> Int64[np.ndarray, " offset"]:
-        return _offsets(self.plan.num_frames * self.plan.num_pages)
+        return _offsets(self.plan.blocks.frames * self.plan.block_pages)
 
 
-def table_path(trajectory: int) -> str:
-    """Where the page table of a long trajectory lies until its frames are written."""
-    return f"tables/{trajectory}.npy"
+def table_path(trajectory: int, block: int) -> str:
+    """Where the page table of a block of a long trajectory lies until its frames are written."""
+    return f"tables/{trajectory}-{block}.npy"
 
 
 def shard_rows(spec: ArraySpec, shard: int) -> tuple[int, int]:

@@ -15,14 +15,15 @@ from preprocess.settings import ConvertSettings
 from preprocess.sources.base import Source, TrajectoryInfo
 from ups_data.errors import ConfigError, SchemaError, SourceError
 from ups_data.importance import Subject, check_metrics, default_recipe
-from ups_data.pages import default_block_points, default_num_strata, default_page_points
+from ups_data.pages import FrameBlocks, cut_blocks, default_block_points, default_num_strata, default_page_points
 from ups_data.random import Stream, generator
-from ups_data.schema import MAX_POINTS, CodecName, ImportanceSpec, LayoutSpec, Name
+from ups_data.schema import MAX_POINTS, CodecName, Estimand, ImportanceSpec, LayoutSpec, Name
 from ups_data.storage.shard import ArraySpec
-from ups_data.storage.zarr_store import COORDINATES, FIELDS, IMPORTANCE, INDEX, VALUES
+from ups_data.storage.zarr_store import COORDINATES, FIELDS, IMPORTANCE, INDEX, MEASURES, VALUES
 
 _NAME: pydantic.TypeAdapter[str] = pydantic.TypeAdapter(Name)
 _MAX_SPLITS = 256
+_TARGET_SPAN = 8
 _DEFAULT_SPLITS = {"train": 0.8, "valid": 0.1, "test": 0.1}
 
 
@@ -40,7 +41,10 @@ class ConvertPlan:
         split_provenance: `source`, or the rule that was applied.
         parameters: scalars of each trajectory, in the order of the first trajectory's (n, K).
         dtype: stored values.
-        num_frames, num_points, num_pages: sizes of each trajectory (n,).
+        num_frames, num_points: sizes of each trajectory (n,).
+        blocks: blocks of frames with a page layout of their own.
+        block_pages: pages of each block (B,).
+        estimand: what draws estimate.
         shape: nodes per axis that all trajectories share, None where they differ.
     """
 
@@ -55,7 +59,9 @@ class ConvertPlan:
     dtype: str
     num_frames: Int64[np.ndarray, " trajectory"]
     num_points: Int64[np.ndarray, " trajectory"]
-    num_pages: Int64[np.ndarray, " trajectory"]
+    blocks: FrameBlocks
+    block_pages: Int64[np.ndarray, " block"]
+    estimand: Estimand
     shape: tuple[int, ...] | None
 
     @property
@@ -101,13 +107,18 @@ def table_shapes(plan: ConvertPlan, *, num_grids: int, num_nodes: int, dims: int
         num_nodes: nodes of all axes of these grids.
         dims: axes of the domain.
     """
-    count, strata = len(plan.num_frames), plan.layout.num_strata
+    count, blocks, strata = len(plan.num_frames), len(plan.block_pages), plan.layout.num_strata
     return {
         "num_frames": (count,),
         "num_points": (count,),
         "split": (count,),
-        "stratum_pages": (count, strata),
-        "stratum_mass": (count, strata),
+        "num_blocks": (count,),
+        "block_start": (blocks,),
+        "block_frames": (blocks,),
+        "block_pages": (blocks,),
+        "drawn_points": (blocks,),
+        "stratum_pages": (blocks, strata),
+        "stratum_mass": (blocks, strata),
         "parameters": plan.parameters.shape,
         "times": (int(plan.num_frames.sum()),),
         "geometry": (count,),
@@ -128,6 +139,8 @@ def plan_conversion(source: Source, settings: ConvertSettings) -> ConvertPlan:
     infos = source.trajectories
     if not infos:
         raise SourceError(f"{source.name} holds no trajectory")
+    if unknown := sorted(source.missing_fields - {field.name for field in source.fields}):
+        raise SourceError(f"{source.name} declares missing values of {unknown}, which are none of its fields")
     num_points = np.array([info.num_points for info in infos], dtype=np.int64)
     if num_points.max() > MAX_POINTS:
         raise SourceError(f"{source.name}: a trajectory of {num_points.max()} points is over the limit of {MAX_POINTS}")
@@ -135,7 +148,9 @@ def plan_conversion(source: Source, settings: ConvertSettings) -> ConvertPlan:
     shape = next(iter(shapes)) if len(shapes) == 1 else None
     layout = _plan_layout(source, settings, int(np.median(num_points)), shape)
     num_frames = np.array([info.num_frames for info in infos], dtype=np.int64)
-    num_pages = -(-num_points // layout.page_points)
+    blocks = cut_blocks(num_frames, frames_per_block=layout.frames_per_block, target_span=layout.target_span)
+    # Points that never have a value stand on pages of their own, after the others.
+    block_pages = -(-num_points // layout.page_points)[blocks.trajectory] + bool(source.missing_fields)
     names, codes, provenance = _plan_splits(source, infos, settings)
     if "train" in names and not (codes == names.index("train")).any():
         raise ConfigError(
@@ -147,7 +162,7 @@ def plan_conversion(source: Source, settings: ConvertSettings) -> ConvertPlan:
         layout=layout,
         importance=importance,
         subject=subject,
-        arrays=_plan_arrays(source, settings, layout, dtype, (num_frames, num_pages)),
+        arrays=_plan_arrays(source, settings, layout, dtype, _Rows.of(num_frames, blocks, block_pages)),
         split_names=names,
         split_codes=codes,
         split_provenance=provenance,
@@ -155,7 +170,9 @@ def plan_conversion(source: Source, settings: ConvertSettings) -> ConvertPlan:
         dtype=dtype,
         num_frames=num_frames,
         num_points=num_points,
-        num_pages=num_pages,
+        blocks=blocks,
+        block_pages=block_pages,
+        estimand=_plan_estimand(source, settings),
         shape=shape,
     )
 
@@ -167,6 +184,15 @@ def _plan_importance(source: Source, settings: ConvertSettings, subject: Subject
     except (SchemaError, ConfigError) as error:
         raise ConfigError(f"{source.name}: {error}") from error
     return recipe
+
+
+def _plan_estimand(source: Source, settings: ConvertSettings) -> Estimand:
+    if settings.estimand == "integral" and source.kind != "grid" and not source.has_measures:
+        raise ConfigError(
+            f"{source.name} does not tell the measures of the cells of its points, so draws cannot estimate integrals; "
+            f"use estimand: mean"
+        )
+    return settings.estimand
 
 
 def _stored_dtype(source: Source) -> Literal["float32", "float64"]:
@@ -222,7 +248,32 @@ def _plan_layout(
         curve=settings.curve,
         seed=settings.seed,
         dense="stored" if stored else "rebuilt",
+        frames_per_block=settings.frames_per_block,
+        target_span=settings.target_span or (_TARGET_SPAN if settings.frames_per_block else 1),
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Rows:
+    """Rows of the sharded arrays: frames, pages, and pages of frames."""
+
+    frames: int
+    pages: int
+    values: int
+
+    @classmethod
+    def of(
+        cls,
+        num_frames: Int64[np.ndarray, " trajectory"],
+        blocks: FrameBlocks,
+        block_pages: Int64[np.ndarray, " block"],
+    ) -> _Rows:
+        """Add them up."""
+        return cls(
+            frames=int(num_frames.sum()),
+            pages=int(block_pages.sum()),
+            values=int((blocks.frames * block_pages).sum()),
+        )
 
 
 def _plan_arrays(
@@ -230,15 +281,13 @@ def _plan_arrays(
     settings: ConvertSettings,
     layout: LayoutSpec,
     dtype: str,
-    counts: tuple[Int64[np.ndarray, " trajectory"], Int64[np.ndarray, " trajectory"]],
+    counts: _Rows,
 ) -> dict[str, ArraySpec]:
-    num_frames, num_pages = counts
     channels, points, dims = (
         sum(len(field.components) for field in source.fields),
         layout.page_points,
         len(source.axes),
     )
-    value_rows, page_rows = int((num_frames * num_pages).sum()), int(num_pages.sum())
 
     def pages(key: str, rows: int, middle: tuple[int, ...], kind: str, codec: CodecName, *names: str) -> ArraySpec:
         chunk = (1, *middle, points)
@@ -254,15 +303,17 @@ def _plan_arrays(
         )
 
     arrays = {
-        VALUES: pages(VALUES, value_rows, (channels,), dtype, settings.codec, "channel"),
-        INDEX: pages(INDEX, page_rows, (), "int32", settings.codec),
-        IMPORTANCE: pages(IMPORTANCE, page_rows, (), "float32", settings.codec),
+        VALUES: pages(VALUES, counts.values, (channels,), dtype, settings.codec, "channel"),
+        INDEX: pages(INDEX, counts.pages, (), "int32", settings.codec),
+        IMPORTANCE: pages(IMPORTANCE, counts.pages, (), "float32", settings.codec),
     }
     if source.kind != "grid":
-        arrays[COORDINATES] = pages(COORDINATES, page_rows, (dims,), "float64", settings.codec, "dim")
+        arrays[COORDINATES] = pages(COORDINATES, counts.pages, (dims,), "float64", settings.codec, "dim")
+    if source.has_measures:
+        arrays[MEASURES] = pages(MEASURES, counts.pages, (), "float64", settings.codec)
     if layout.dense == "stored":
         shape = source.trajectories[0].shape
-        frames, frame_bytes = int(num_frames.sum()), channels * math.prod(shape) * np.dtype(dtype).itemsize
+        frames, frame_bytes = counts.frames, channels * math.prod(shape) * np.dtype(dtype).itemsize
         arrays[FIELDS] = ArraySpec(
             key=FIELDS,
             shape=(frames, channels, *shape),

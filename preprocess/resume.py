@@ -53,6 +53,7 @@ def describe_begun(
             "fields": [field.model_dump(mode="json") for field in source.fields],
             "axes": [axis.model_dump(mode="json") for axis in source.axes],
             "boundaries": [boundary.model_dump(mode="json") for boundary in source.boundaries],
+            "missing_fields": sorted(source.missing_fields),
             "dtype": str(source.dtype),
             "num_trajectories": len(source.trajectories),
             "trajectories_sha256": trajectories.hexdigest(),
@@ -182,7 +183,7 @@ def _files_of(share: Share, partition: Partition) -> set[str]:
     }
     files |= {_shard_path(partition, join) for join in share.joins}
     files |= {task.summary_path for task in share.lay_outs}
-    return files | {table_path(task.trajectory) for task in share.frames}
+    return files | {table_path(task.trajectory, task.block) for task in share.frames}
 
 
 @contextmanager
@@ -225,7 +226,8 @@ def _select_tasks(committed: Committed, noted: Committed, partition: Partition, 
         frames = partition.frame_tasks(lay_out)
         done = [part for part in frames if _counts(part, committed, noted, partition, joined)]
         committed.tasks.update(part.name for part in done)
-        needed = {lay_out.summary_path} | ({table_path(lay_out.first)} if len(done) < len(frames) else set())
+        needed = {lay_out.summary_path}
+        needed |= {table_path(part.trajectory, part.block) for part in frames if part.name not in committed.tasks}
         if needed <= committed.files.keys() and _counts(lay_out, committed, noted, partition, joined):
             committed.tasks.add(lay_out.name)
 

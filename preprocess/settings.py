@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 import pydantic
 
-from ups_data.schema import CodecName, CurveName, ImportanceSpec, Name
+from ups_data.schema import CodecName, CurveName, Estimand, ImportanceSpec, Name
 
 _MIB = 2**20
 
@@ -20,10 +20,16 @@ class ConvertSettings(pydantic.BaseModel):
         num_strata: bands of importance.
         block_points: consecutive points of the curve that share a stratum.
         curve: space-filling curve.
+        frames_per_block: frames after which a trajectory begins another layout, with an importance map of its own; None
+            for one layout a trajectory.
+        target_span: frames from the first to the last target of the longest window that shall lie whole in a block;
+            each block stores `target_span - 1` frames of the next one too. 8 where there are blocks.
         importance: recipe of the importance maps; gradient and temporal change, alike, if None.
         codec: compressor of the inner chunks.
         dense: store dense frames beside the pages (`stored`), rebuild them from pages (`rebuilt`), or store them where
             all trajectories share one grid (`auto`).
+        estimand: what draws estimate, the `mean` over points or the `integral` over the domain; with `integral`, the
+            importance of a point is that of its field times the measure of its cell.
         splits: share of trajectories in each split, for sources that bring none; adds up to 1.
         seed: seed of the split and of the dealing.
         shard_mib: size of a full shard before compression.
@@ -36,12 +42,21 @@ class ConvertSettings(pydantic.BaseModel):
     num_strata: Annotated[int, pydantic.Field(ge=1, le=64)] | None = None
     block_points: Annotated[int, pydantic.Field(ge=1, le=2**20)] | None = None
     curve: CurveName = "hilbert"
+    frames_per_block: Annotated[int, pydantic.Field(ge=1, le=2**53)] | None = None
+    target_span: Annotated[int, pydantic.Field(ge=1, le=2**53)] | None = None
     importance: ImportanceSpec | None = None
     codec: CodecName = "none"
     dense: Literal["auto", "stored", "rebuilt"] = "auto"
+    estimand: Estimand = "mean"
     splits: dict[Name, Annotated[float, pydantic.Field(gt=0, le=1)]] | None = None
     seed: Annotated[int, pydantic.Field(ge=0, le=2**53)] = 0
     shard_mib: Annotated[int, pydantic.Field(ge=1, le=4096)] = 32
+
+    @pydantic.model_validator(mode="after")
+    def _span_belongs_to_blocks(self) -> Self:
+        if self.target_span is not None and self.frames_per_block is None:
+            raise ValueError("target_span is of blocks of frames: give frames_per_block too")
+        return self
 
     @pydantic.field_validator("splits")
     @classmethod

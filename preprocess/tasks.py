@@ -5,7 +5,7 @@ the ledger once it is in place. It shares no memory with other tasks, so any pro
 those that it builds upon, and twice.
 
 Memory of one process does not grow with the number of frames or trajectories. It is about 100 MB for Python and its
-libraries; a block of frames twice, as the source gives it and as it is stored (256 MiB each, or one frame where that is
+libraries; a chunk of frames twice, as the source gives it and as it is stored (256 MiB each, or one frame where that is
 larger); three shards; and while a trajectory is laid out, importance, order and pages: about 95 bytes a point on grids
 and 170 on clouds, for one channel and the default recipe (measured by resident size at 10^6 to 10^7 points).
 """
@@ -14,25 +14,26 @@ from __future__ import annotations
 
 import hashlib
 import io
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Float64, Int32, Int64, Integer, Shaped
+from jaxtyping import Bool, Float, Float64, Int32, Int64, Integer, Shaped
 
 from preprocess.ledger import CommittedFile, Ledger
 from preprocess.partition import JoinPieces, LayOut, Partition, RowTask, Segment, Task, WriteFrames, table_path
 from preprocess.sources.base import Source, TrajectoryInfo
-from ups_data.coordinates import check_axis
+from ups_data.coordinates import check_axis, grid_measures
 from ups_data.errors import SourceError, StoreError
 from ups_data.importance import CloudGeometry, Geometry, GridGeometry, ImportanceMap
-from ups_data.pages import build_pages, cloud_order, grid_order
+from ups_data.pages import PageLayout, PageTable, build_pages, cloud_order, grid_order
 from ups_data.statistics import FieldStatistics
 from ups_data.storage.shard import encode_shard
 from ups_data.storage.writer import sync_directory, write_durably, write_scratch
-from ups_data.storage.zarr_store import COORDINATES, FIELDS, IMPORTANCE, INDEX, VALUES
+from ups_data.storage.zarr_store import COORDINATES, FIELDS, IMPORTANCE, INDEX, MEASURES, VALUES
 
 # Squares of values, and of their changes and gradients, must stay finite in float64.
 _MAX_SIZE = 1e100
@@ -65,6 +66,27 @@ class Workbench:
     dest: Path
     wanted: frozenset[str] | None = None
 
+    @property
+    def may_miss(self) -> Bool[np.ndarray, " channel"]:
+        """Whether values of each channel may be missing."""
+        fields, missing = self.source.fields, self.source.missing_fields
+        return np.array([field.name in missing for field in fields for _ in field.components])
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Ground:
+    """What of a trajectory does not depend on its fields.
+
+    Attributes:
+        geometry: where its points lie.
+        order: its points in curve order.
+        measures: of their cells, None where they are neither stored nor counted.
+    """
+
+    geometry: Geometry
+    order: Int64[np.ndarray, " point"]
+    measures: Float64[np.ndarray, " point"] | None
+
 
 @dataclass(frozen=True, kw_only=True)
 class TaskResult:
@@ -84,15 +106,17 @@ class Laid:
     """What is known of trajectories once their pages are dealt; kept in a file until the tables are written.
 
     Attributes:
-        stratum_pages, stratum_mass: as in the tables (n, S).
+        drawn_points: as in the tables (B,).
+        stratum_pages, stratum_mass: as in the tables (B, S).
         moments: statistics of each trajectory, see `FieldStatistics.to_array`; zeros where they are not counted.
         grids: number of each trajectory's grid among `shapes`; 0 for points.
         shapes: nodes per axis of each grid (G, D).
         nodes: node coordinates, grid after grid, axis after axis.
     """
 
-    stratum_pages: Int32[np.ndarray, "trajectory stratum"]
-    stratum_mass: Float64[np.ndarray, "trajectory stratum"]
+    drawn_points: Int64[np.ndarray, " block"]
+    stratum_pages: Int32[np.ndarray, "block stratum"]
+    stratum_mass: Float64[np.ndarray, "block stratum"]
     moments: Float64[np.ndarray, "trajectory 2 moment channel"]
     grids: Int64[np.ndarray, " trajectory"]
     shapes: Int64[np.ndarray, "grid dim"]
@@ -172,28 +196,68 @@ class Worker:
         writers = self._open_rows(task)
         gathered = _LaidRows(self._bench)
         for trajectory in range(task.first, task.stop):
-            ordering = self._read_geometry(trajectory)
-            blocks = _FrameBlocks(self._bench, trajectory)
-            importance, moments = self._measure(trajectory, ordering[0], blocks)
-            layout = self._bench.partition.plan.layout
-            table = build_pages(
-                importance,
-                ordering[1],
-                page_points=layout.page_points,
-                num_strata=layout.num_strata,
-                block_points=layout.block_points,
-                seed=layout.seed,
-                trajectory=trajectory,
-            )
-            gathered.add(table.layout.stratum_pages, table.layout.stratum_mass, moments, ordering[0])
-            _write_static(writers, table.index, importance, ordering[0])
-            if task.long:
-                self.commit(table_path(trajectory), _to_npy(table.index.astype(np.int32)), scratch=True)
-                continue
-            for block in blocks:
-                _write_block(writers, table.index, block)
+            ground = self._read_ground(trajectory)
+            frames = _FrameReader(self._bench, trajectory)
+            statistics = FieldStatistics(self._bench.partition.plan.num_channels)
+            tables = []
+            for block, importance in enumerate(self._measure(trajectory, ground, frames, statistics)):
+                table = self._deal(trajectory, block, importance, ground.order)
+                gathered.add_block(table.layout)
+                _write_static(writers, table.index, importance, ground)
+                if task.long:
+                    path = table_path(trajectory, block)
+                    self.commit(path, _to_npy(table.index.astype(np.int32)), scratch=True)
+                else:
+                    tables.append(table.index)
+            gathered.add(statistics, ground.geometry)
+            for block, index in enumerate(tables):
+                start, count = self._bench.partition.block_ranges(trajectory)[block]
+                self._write_pages(writers, index, (trajectory, block), frames.chunks(start, start + count))
         _close_rows(writers)
         self.commit(task.summary_path, gathered.result().to_bytes(), scratch=True)
+
+    def _deal(
+        self,
+        trajectory: int,
+        block: int,
+        importance: Float64[np.ndarray, " point"],
+        order: Int64[np.ndarray, " point"],
+    ) -> PageTable:
+        plan = self._bench.partition.plan
+        return build_pages(
+            importance,
+            order,
+            page_points=plan.layout.page_points,
+            num_strata=plan.layout.num_strata,
+            block_points=plan.layout.block_points,
+            seed=plan.layout.seed,
+            key=(trajectory, block),
+            all_pages=self._bench.partition.all_pages(trajectory, block),
+        )
+
+    def _read_ground(self, trajectory: int) -> _Ground:
+        geometry, order = self._read_geometry(trajectory)
+        return _Ground(geometry=geometry, order=order, measures=self._read_measures(trajectory, geometry))
+
+    def _read_measures(self, trajectory: int, geometry: Geometry) -> Float64[np.ndarray, " point"] | None:
+        """Return the measures of cells where they are stored, or draws shall estimate integrals."""
+        source, integral = self._bench.source, self._bench.partition.plan.estimand == "integral"
+        if isinstance(geometry, GridGeometry):
+            return grid_measures(geometry.axes, source.axes) if integral else None
+        measures = source.read_measures(trajectory) if source.has_measures else None
+        if measures is None:
+            return None
+        where = f"{source.name}: {source.trajectories[trajectory].item}"
+        if measures.shape != (geometry.size,):
+            raise SourceError(f"{where}: {measures.shape} measures of cells were given for {geometry.size} points")
+        # NaN compares as False, so this refuses it too.
+        if not ((measures >= 0) & (measures <= _MAX_SIZE)).all() or not measures.any():
+            point = int(np.argmin((measures >= 0) & (measures <= _MAX_SIZE)))
+            raise SourceError(
+                f"{where}: measures of cells must be finite, not negative, and not all zero; point {point} has "
+                f"{measures[point]}"
+            )
+        return measures.astype(np.float64)
 
     def _read_geometry(self, trajectory: int) -> tuple[Geometry, Int64[np.ndarray, " point"]]:
         """Return the geometry of a trajectory and its points in curve order."""
@@ -215,48 +279,85 @@ class Worker:
         return GridGeometry(axes=parts, periods=periods), self._grid_order[1]
 
     def _measure(
-        self, trajectory: int, geometry: Geometry, blocks: _FrameBlocks
-    ) -> tuple[Float64[np.ndarray, " point"], FieldStatistics]:
-        """Go through all frames once: refuse bad values, gather importance and statistics."""
+        self, trajectory: int, ground: _Ground, frames: _FrameReader, statistics: FieldStatistics
+    ) -> Iterator[Float64[np.ndarray, " point"]]:
+        """Go through all frames once: refuse bad values, gather statistics, yield the importance of each block."""
         plan = self._bench.partition.plan
-        importance = ImportanceMap(plan.importance, geometry, plan.subject)
-        statistics = FieldStatistics(plan.num_channels)
+        ranges = self._bench.partition.block_ranges(trajectory)
+        measures = ground.measures if plan.estimand == "integral" else None
+        begun: deque[ImportanceMap] = deque()
+        number, ended = 0, 0
         previous = None
-        start = 0
-        for block in blocks:
-            self._refuse_non_finite(trajectory, start, block)
-            for frame in block:
-                importance.update(frame)
+        for start, chunk in frames.chunks(0, frames.num_frames):
+            self._refuse_bad_values(trajectory, start, chunk)
+            for frame in chunk:
+                if ended + len(begun) < len(ranges) and ranges[ended + len(begun)][0] == number:
+                    begun.append(ImportanceMap(plan.importance, ground.geometry, plan.subject))
+                for importance in begun:
+                    importance.update(frame)
                 if self._bench.counted[trajectory]:
                     statistics.update(frame, previous)
                 previous = frame
-            start += len(block)
-        return importance.result(), statistics
+                number += 1
+                while begun and sum(ranges[ended]) == number:
+                    yield self._finish_importance(trajectory, ranges[ended], begun.popleft(), measures)
+                    ended += 1
 
-    def _refuse_non_finite(self, trajectory: int, start: int, block: Float[np.ndarray, "time channel *space"]) -> None:
-        limit = min(_MAX_SIZE, float(np.finfo(block.dtype).max))
-        # NaN compares as False, so this refuses it too. Frame by frame: a whole block would be held twice more.
-        if all((np.abs(frame) <= limit).all() for frame in block):
+    def _finish_importance(
+        self,
+        trajectory: int,
+        frames: tuple[int, int],
+        importance: ImportanceMap,
+        measures: Float64[np.ndarray, " point"] | None,
+    ) -> Float64[np.ndarray, " point"]:
+        if not importance.num_points:
+            source, (start, count) = self._bench.source, frames
+            raise SourceError(
+                f"{source.name}: {source.trajectories[trajectory].item} lacks every value of frames {start} to "
+                f"{start + count - 1}, so there is nothing to draw; leave these frames or the trajectory out"
+            )
+        return importance.result(measures)
+
+    def _refuse_bad_values(self, trajectory: int, start: int, chunk: Float[np.ndarray, "time channel *space"]) -> None:
+        limit = min(_MAX_SIZE, float(np.finfo(chunk.dtype).max))
+        missing = self._bench.may_miss
+        # NaN compares as False, so this refuses it too. Frame by frame: a whole chunk would be held twice more.
+        if all(_all_sound(frame, limit, missing) for frame in chunk):
             return
-        sound = np.abs(block) <= limit
+        sound = np.abs(chunk) <= limit
+        sound[:, missing] |= np.isnan(chunk[:, missing])
         source = self._bench.source
-        frame, channel, *place = np.unravel_index(int(np.argmin(sound)), block.shape)
+        frame, channel, *place = np.unravel_index(int(np.argmin(sound)), chunk.shape)
         names = [name for field in source.fields for name in field.channel_names]
         raise SourceError(
             f"{source.name}: {source.trajectories[trajectory].item}, frame {start + frame}, channel "
-            f"{names[channel]}, point {tuple(map(int, place))} holds {block[frame, channel, *place]}; "
+            f"{names[channel]}, point {tuple(map(int, place))} holds {chunk[frame, channel, *place]}; "
             f"{int((~sound).sum())} of {sound.size} values of this block are not finite or over {_MAX_SIZE:g} in size. "
-            f"Mend the source: missing values are never filled"
+            f"Mend the source, or declare what is missing where its format can: missing values are never filled"
         )
 
     # -- frames and shards ---------------------------------------------------------------------------------------
 
     def _write_frames(self, task: WriteFrames) -> None:
         writers = self._open_rows(task)
-        index = np.load(self._bench.folder / table_path(task.trajectory), mmap_mode="r", allow_pickle=False)
-        for block in _FrameBlocks(self._bench, task.trajectory, start=task.start, stop=task.stop):
-            _write_block(writers, index, block)
+        path = self._bench.folder / table_path(task.trajectory, task.block)
+        index = np.load(path, mmap_mode="r", allow_pickle=False)
+        frames = _FrameReader(self._bench, task.trajectory)
+        self._write_pages(writers, index, (task.trajectory, task.block), frames.chunks(task.start, task.stop))
         _close_rows(writers)
+
+    def _write_pages(
+        self,
+        writers: dict[str, _RowWriter],
+        index: Integer[np.ndarray, "page entry"],
+        block: tuple[int, int],
+        chunks: Iterator[tuple[int, Float[np.ndarray, "time channel *space"]]],
+    ) -> None:
+        """Write frames as pages, and densely those that the next block does not have too."""
+        own = self._bench.partition.own_frames(*block)[1]
+        for start, chunk in chunks:
+            for number, frame in enumerate(chunk, start):
+                _write_frame(writers, index, frame, dense=FIELDS in writers and number < own)
 
     def _join(self, task: JoinPieces) -> None:
         spec = self._bench.partition.plan.arrays[task.key]
@@ -337,25 +438,22 @@ class _RowWriter:
 
 
 class _LaidRows:
-    """Gathers what `Laid` holds, trajectory by trajectory."""
+    """Gathers what `Laid` holds, block by block and trajectory by trajectory."""
 
     def __init__(self, bench: Workbench) -> None:
         self._dims = len(bench.source.axes)
-        self._strata: list[tuple[Int64[np.ndarray, " stratum"], Float64[np.ndarray, " stratum"]]] = []
+        self._layouts: list[PageLayout] = []
         self._moments: list[Float64[np.ndarray, "2 moment channel"]] = []
         self._numbers: list[int] = []
         self._grids: dict[bytes, int] = {}
         self._axes: list[tuple[Float64[np.ndarray, " _"], ...]] = []
 
-    def add(
-        self,
-        stratum_pages: Int64[np.ndarray, " stratum"],
-        stratum_mass: Float64[np.ndarray, " stratum"],
-        statistics: FieldStatistics,
-        geometry: Geometry,
-    ) -> None:
+    def add_block(self, layout: PageLayout) -> None:
+        """Add a block of the next trajectory."""
+        self._layouts.append(layout)
+
+    def add(self, statistics: FieldStatistics, geometry: Geometry) -> None:
         """Add a trajectory."""
-        self._strata.append((stratum_pages, stratum_mass))
         self._moments.append(statistics.to_array())
         self._numbers.append(0 if isinstance(geometry, CloudGeometry) else self._number(geometry))
 
@@ -363,8 +461,9 @@ class _LaidRows:
         """Return all of them."""
         nodes = [axis for axes in self._axes for axis in axes]
         return Laid(
-            stratum_pages=np.stack([pages for pages, _ in self._strata]).astype(np.int32),
-            stratum_mass=np.stack([mass for _, mass in self._strata]),
+            drawn_points=np.array([layout.num_points for layout in self._layouts], dtype=np.int64),
+            stratum_pages=np.stack([layout.stratum_pages for layout in self._layouts]).astype(np.int32),
+            stratum_mass=np.stack([layout.stratum_mass for layout in self._layouts]),
             moments=np.stack(self._moments),
             grids=np.array(self._numbers, dtype=np.int64),
             shapes=np.array([axis.size for axis in nodes], dtype=np.int64).reshape(-1, self._dims),
@@ -388,8 +487,9 @@ def _write_static(
     writers: dict[str, _RowWriter],
     index: Int64[np.ndarray, "page entry"],
     importance: Float64[np.ndarray, " point"],
-    geometry: Geometry,
+    ground: _Ground,
 ) -> None:
+    geometry, measures = ground.geometry, ground.measures
     for pages in _slices(index, _GATHER_BYTES):
         padding = pages < 0
         writers[INDEX].append(pages)
@@ -397,21 +497,31 @@ def _write_static(
         if isinstance(geometry, CloudGeometry):
             coordinates = np.where(padding[..., None], np.nan, geometry.coordinates[pages])
             writers[COORDINATES].append(coordinates.transpose(0, 2, 1))
+        if MEASURES in writers and measures is not None:
+            writers[MEASURES].append(np.where(padding, np.nan, measures[pages]))
 
 
-def _write_block(
+def _write_frame(
     writers: dict[str, _RowWriter],
     index: Integer[np.ndarray, "page entry"],
-    block: Float[np.ndarray, "time channel *space"],
+    frame: Float[np.ndarray, "channel *space"],
+    *,
+    dense: bool,
 ) -> None:
-    for frame in block:
-        flat = frame.reshape(len(frame), -1)
-        for part in _slices(index, _GATHER_BYTES // len(frame)):
-            pages = flat[:, part].transpose(1, 0, 2)
-            pages[np.broadcast_to((part < 0)[:, None], pages.shape)] = np.nan
-            writers[VALUES].append(pages)
-        if FIELDS in writers:
-            writers[FIELDS].append(frame)
+    flat = frame.reshape(len(frame), -1)
+    for part in _slices(index, _GATHER_BYTES // len(frame)):
+        pages = flat[:, part].transpose(1, 0, 2)
+        pages[np.broadcast_to((part < 0)[:, None], pages.shape)] = np.nan
+        writers[VALUES].append(pages)
+    if dense:
+        writers[FIELDS].append(frame)
+
+
+def _all_sound(
+    frame: Float[np.ndarray, "channel *space"], limit: float, may_miss: Bool[np.ndarray, " channel"]
+) -> bool:
+    sound = np.abs(frame) <= limit
+    return bool(sound.all() or (sound | (np.isnan(frame) & may_miss.reshape(-1, *[1] * (frame.ndim - 1)))).all())
 
 
 def _slices(index: Integer[np.ndarray, "page entry"], num_bytes: int) -> Iterator[Integer[np.ndarray, "part entry"]]:
@@ -440,42 +550,43 @@ def _to_npy(values: Shaped[np.ndarray, "..."]) -> bytes:
     return buffer.getvalue()
 
 
-class _FrameBlocks:
-    """Frames of one trajectory in blocks; iterated twice, read twice only where they do not fit in one block."""
+class _FrameReader:
+    """Frames of one trajectory in chunks of at most `block_bytes`; read once where all of them fit in one chunk."""
 
-    def __init__(self, bench: Workbench, trajectory: int, *, start: int = 0, stop: int | None = None) -> None:
+    def __init__(self, bench: Workbench, trajectory: int) -> None:
         self._source, self._trajectory = bench.source, trajectory
         self._info = bench.source.trajectories[trajectory]
-        self._start, self._stop = start, self._info.num_frames if stop is None else stop
+        self.num_frames = self._info.num_frames
         plan = bench.partition.plan
         self._dtype = np.dtype(plan.dtype)
         self._shape = (plan.num_channels, *self._info.shape)
         self._length = int(max(1, bench.partition.block_bytes // bench.partition.frame_bytes[trajectory]))
         self._kept: Float[np.ndarray, "time channel *space"] | None = None
 
-    def __iter__(self) -> Iterator[Float[np.ndarray, "time channel *space"]]:
-        for start in range(self._start, self._stop, self._length):
-            yield self._read(start, min(start + self._length, self._stop))
+    def chunks(self, start: int, stop: int) -> Iterator[tuple[int, Float[np.ndarray, "time channel *space"]]]:
+        """Yield frames [start, stop), each chunk after the number of its first frame."""
+        for first in range(start, stop, self._length):
+            yield first, self._read(first, min(first + self._length, stop))
 
     def _read(self, start: int, stop: int) -> Float[np.ndarray, "time channel *space"]:
         if self._kept is not None:
-            return self._kept
-        block = self._source.read_frames(self._trajectory, start, stop)
-        if block.shape != (stop - start, *self._shape):
+            return self._kept[start:stop]
+        chunk = self._source.read_frames(self._trajectory, start, stop)
+        if chunk.shape != (stop - start, *self._shape):
             raise SourceError(
-                f"{self._source.name}: {self._info.item} gives frames of shape {block.shape}, "
+                f"{self._source.name}: {self._info.item} gives frames of shape {chunk.shape}, "
                 f"{(stop - start, *self._shape)} was announced"
             )
-        if not np.can_cast(block.dtype, self._dtype, "safe"):
+        if not np.can_cast(chunk.dtype, self._dtype, "safe"):
             raise SourceError(
-                f"{self._source.name}: {self._info.item} gives values of dtype {block.dtype}, {self._source.dtype} was "
+                f"{self._source.name}: {self._info.item} gives values of dtype {chunk.dtype}, {self._source.dtype} was "
                 f"announced, and storing them as {self._dtype} would round them"
             )
         # A copy, always: row writers hold rows until a shard is full, and a source may reuse its buffer.
-        block = block.astype(self._dtype)
-        if stop - start == self._info.num_frames:
-            self._kept = block
-        return block
+        chunk = chunk.astype(self._dtype)
+        if stop - start == self.num_frames:
+            self._kept = chunk
+        return chunk
 
 
 def _check_grid(source: Source, info: TrajectoryInfo, axes: tuple[Shaped[np.ndarray, "..."], ...], where: str) -> None:

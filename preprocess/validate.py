@@ -8,7 +8,8 @@ What is checked, in this order, each problem named with file or trajectory:
 * tables: sizes, offsets, splits, axes and times agree with the manifest and with each other;
 * pages: the index of each trajectory is a permutation of its points, padded only at the end of pages of the last
   stratum; coordinates and importance are finite and inside of their ranges, and add up to the mass of the strata;
-* values: all finite, and those on pages equal to the dense frames bit for bit; every chunk's checksum on the way;
+* values: all finite, or missing in fields that may lack values, and those on pages equal to the dense frames bit for
+  bit; every chunk's checksum on the way;
 * statistics: computed again from all frames; counts and extremes agree exactly, the rest within 1e-9 of the root mean
   square.
 """
@@ -33,11 +34,20 @@ from ups_data.errors import CorruptionError, SchemaError, StoreError, UpsDataErr
 from ups_data.pages import PageLayout
 from ups_data.schema import MANIFEST_NAME, ChannelStatistics, FileEntry, Manifest
 from ups_data.statistics import FieldStatistics
+from ups_data.storage.base import PagePoints
 from ups_data.storage.byte_store import ByteStore, LocalByteStore
 from ups_data.storage.shard import ShardedArray
 from ups_data.storage.tables import TrajectoryTables
 from ups_data.storage.writer import GROUPS
-from ups_data.storage.zarr_store import COORDINATES, FIELDS, IMPORTANCE, TABLE_GROUP, ZarrStore, read_manifest
+from ups_data.storage.zarr_store import (
+    COORDINATES,
+    FIELDS,
+    IMPORTANCE,
+    MEASURES,
+    TABLE_GROUP,
+    ZarrStore,
+    read_manifest,
+)
 
 CHECKS = ("manifest", "files", "shards", "tables", "pages", "values", "statistics")
 """Names of the checks, in their order."""
@@ -301,38 +311,101 @@ def _check_contents(store: ZarrStore, findings: _Findings, progress: Progress) -
     whole = True
     for trajectory in range(len(store)):
         progress("trajectories", trajectory, len(store))
-        index = _check_pages(store, trajectory, findings)
         update = statistics.update if trajectory in counted else None
-        whole &= index is not None and _check_values(store, trajectory, index, findings, update)
+        whole &= _check_trajectory(store, trajectory, findings, update)
     progress("trajectories", len(store), len(store))
     _check_parameters(store, findings)
     if whole:
         _check_statistics(statistics.records(manifest.channel_names), manifest, findings)
 
 
-def _check_pages(store: ZarrStore, trajectory: int, findings: _Findings) -> Int64[np.ndarray, "page entry"] | None:
-    """Return the page index of a trajectory where it can be used to look at values, else None."""
-    layout = store.layout(trajectory)
-    pages = np.arange(layout.num_pages)
-    findings.count("pages", layout.num_pages)
+_Update = Callable[[Any, Any], None]
+
+
+def _check_trajectory(store: ZarrStore, trajectory: int, findings: _Findings, update: _Update | None) -> bool:
+    """Look at all blocks of a trajectory; return whether all of it could be read."""
+    starts = [store.block_frames(trajectory, block).start for block in range(store.num_blocks(trajectory))]
+    previous, whole = None, True
+    for block, stop in enumerate([*starts[1:], store.num_frames(trajectory)]):
+        place = _Place(trajectory=trajectory, block=block)
+        index = _check_pages(store, place, findings)
+        if index is None:
+            whole, previous = False, None
+            continue
+        seen = np.zeros(store.num_points(trajectory), dtype=bool)
+        for frame in store.block_frames(trajectory, block):
+            values = None
+            with findings.gathered("values", StoreError):
+                values = _read_frame(store, place, frame, index, findings)
+            if values is not None:
+                seen |= np.isfinite(values).any(axis=0)
+            if frame >= stop:
+                continue  # the next block has it too
+            whole &= values is not None
+            if values is not None and update is not None and whole:
+                update(values, previous)
+            previous = values
+        _check_seen(store, place, index, seen, findings)
+    return whole
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Place:
+    """A block of frames of a trajectory."""
+
+    trajectory: int
+    block: int
+
+    def __str__(self) -> str:
+        return f"trajectory {self.trajectory}" + (f", block {self.block}" if self.block else "")
+
+
+def _check_seen(
+    store: ZarrStore,
+    place: _Place,
+    index: Int64[np.ndarray, "page entry"],
+    seen: Bool[np.ndarray, " point"],
+    findings: _Findings,
+) -> None:
+    """Compare the points that draws may take with those that have a value."""
+    drawn = index[: store.layout(place.trajectory, place.block).num_pages]
+    drawn = drawn[drawn >= 0]
+    if seen[drawn].all() and np.count_nonzero(seen) == drawn.size:
+        return
+    point = drawn[np.argmin(seen[drawn])] if not seen[drawn].all() else np.setdiff1d(np.flatnonzero(seen), drawn)[0]
+    findings.add(
+        "values",
+        f"{place}: {drawn.size} points may be drawn, {np.count_nonzero(seen)} have a value in any frame; point {point} "
+        f"is the first that differs; convert again",
+    )
+
+
+def _check_pages(store: ZarrStore, place: _Place, findings: _Findings) -> Int64[np.ndarray, "page entry"] | None:
+    """Return the page index of a block where it can be used to look at values, else None."""
+    trajectory, block = place.trajectory, place.block
+    layout = store.layout(trajectory, block)
+    pages = np.arange(layout.all_pages)
+    findings.count("pages", layout.all_pages)
     try:
-        points = store.read_page_points(trajectory, pages)
+        points = store.read_page_points(trajectory, pages, block)
     except StoreError as error:
         findings.add("pages", str(error))
         return None
-    index = points.index.reshape(layout.num_pages, layout.page_points)
-    faults = [*_permutation_faults(index, layout), *_padding_faults(index, layout)]
+    index = points.index.reshape(layout.all_pages, layout.page_points)
+    faults = [*_permutation_faults(index, store.num_points(trajectory)), *_padding_faults(index, layout)]
     for fault in faults:
-        findings.add("pages", f"{store.location}/pages/index, trajectory {trajectory}: {fault}; convert again")
+        findings.add("pages", f"{store.location}/pages/index, {place}: {fault}; convert again")
     if COORDINATES in store.arrays:
-        _check_coordinates(store, trajectory, points.coordinates, points.index >= 0, findings)
+        _check_coordinates(store, place, points.coordinates, points.index >= 0, findings)
     with findings.gathered("pages", StoreError):
-        _check_importance(store, trajectory, index, findings)
+        _check_importance(store, place, index, findings)
+        if MEASURES in store.arrays:
+            _check_measures(store, place, points, findings)
     return None if faults else index
 
 
-def _permutation_faults(index: Int64[np.ndarray, "page entry"], layout: PageLayout) -> Iterator[str]:
-    counts = np.bincount(index[index >= 0], minlength=layout.num_points)
+def _permutation_faults(index: Int64[np.ndarray, "page entry"], num_points: int) -> Iterator[str]:
+    counts = np.bincount(index[index >= 0], minlength=num_points)
     if (counts > 1).any():
         point = int(np.argmax(counts > 1))
         places = ", ".join(f"page {page} entry {entry}" for page, entry in np.argwhere(index == point)[:4].tolist())
@@ -347,7 +420,7 @@ def _padding_faults(index: Int64[np.ndarray, "page entry"], layout: PageLayout) 
         page = int(np.argmax((there[:, 1:] & ~there[:, :-1]).any(axis=1)))
         yield f"page {page} has padding before a point"
     starts = np.cumsum(layout.stratum_pages) - layout.stratum_pages
-    found = np.add.reduceat(there.sum(axis=1), starts[: layout.num_strata])
+    found = np.add.reduceat(there[: layout.num_pages].sum(axis=1), starts[: layout.num_strata])
     wanted = layout.stratum_points[: layout.num_strata]
     if (found != wanted).any():
         stratum = int(np.argmax(found != wanted))
@@ -356,7 +429,7 @@ def _padding_faults(index: Int64[np.ndarray, "page entry"], layout: PageLayout) 
 
 def _check_coordinates(
     store: ZarrStore,
-    trajectory: int,
+    place: _Place,
     coordinates: Float[np.ndarray, "query dim"],
     there: Bool[np.ndarray, " query"],
     findings: _Findings,
@@ -365,7 +438,7 @@ def _check_coordinates(
     slack = 1e-6 * (upper - lower)
     # NaN compares as False, so this finds it too.
     inside = ((coordinates >= lower - slack) & (coordinates <= upper + slack)).all(axis=1)
-    where = f"{store.location}/{COORDINATES}, trajectory {trajectory}"
+    where = f"{store.location}/{COORDINATES}, {place}"
     if not inside[there].all():
         entry = int(np.argmax(there & ~inside))
         findings.add(
@@ -376,13 +449,28 @@ def _check_coordinates(
     findings.expect("pages", bool(np.isnan(coordinates[~there]).all()), f"{where}: padding has coordinates")
 
 
+def _check_measures(store: ZarrStore, place: _Place, points: PagePoints, findings: _Findings) -> None:
+    layout = store.layout(place.trajectory, place.block)
+    measures = store.read_page_measures(place.trajectory, np.arange(layout.all_pages), points, place.block)
+    there = points.index >= 0
+    sound = np.isfinite(measures) & (measures >= 0)
+    where = f"{store.location}/{MEASURES}, {place}"
+    if not sound[there].all():
+        entry = int(np.argmax(there & ~sound))
+        findings.add("pages", f"{where}: entry {entry} holds {measures[entry]}, not finite or negative; convert again")
+    findings.expect("pages", bool(np.isnan(measures[~there]).all()), f"{where}: padding has a measure")
+
+
 def _check_importance(
-    store: ZarrStore, trajectory: int, index: Int64[np.ndarray, "page entry"], findings: _Findings
+    store: ZarrStore, place: _Place, index: Int64[np.ndarray, "page entry"], findings: _Findings
 ) -> None:
-    layout, there = store.layout(trajectory), index >= 0
-    rows = store.tables.page_offsets[trajectory] + np.arange(layout.num_pages)
+    layout, there = store.layout(place.trajectory, place.block), index >= 0
+    # Points that no draw may take have no importance.
+    there[layout.num_pages :] = False
+    number = store.tables.block_offsets[place.trajectory] + place.block
+    rows = store.tables.page_offsets[number] + np.arange(layout.all_pages)
     stored = store.arrays[IMPORTANCE].read_rows(rows).astype(np.float64)
-    where = f"{store.location}/pages/importance, trajectory {trajectory}"
+    where = f"{store.location}/pages/importance, {place}"
     sound = np.isfinite(stored) & (stored >= 0)
     if not sound[there].all():
         page, entry = np.argwhere(there & ~sound)[0].tolist()
@@ -390,7 +478,8 @@ def _check_importance(
         return
     findings.expect("pages", bool(np.isnan(stored[~there]).all()), f"{where}: padding has importance")
     starts = np.cumsum(layout.stratum_pages) - layout.stratum_pages
-    sums = np.add.reduceat(np.where(there, stored, 0.0).sum(axis=1), starts[: layout.num_strata])
+    of_pages = np.where(there, stored, 0.0).sum(axis=1)[: layout.num_pages]
+    sums = np.add.reduceat(of_pages, starts[: layout.num_strata])
     found, stated = sums / (sums.sum() or 1.0), layout.stratum_mass[: layout.num_strata]
     findings.expect(
         "pages",
@@ -399,46 +488,24 @@ def _check_importance(
     )
 
 
-_Update = Callable[[Any, Any], None]
-
-
-def _check_values(
-    store: ZarrStore,
-    trajectory: int,
-    index: Int64[np.ndarray, "page entry"],
-    findings: _Findings,
-    update: _Update | None,
-) -> bool:
-    """Look at all frames of a trajectory; return whether all could be read."""
-    previous, whole = None, True
-    for frame in range(store.num_frames(trajectory)):
-        values = None
-        with findings.gathered("values", StoreError):
-            values = _read_frame(store, trajectory, frame, index, findings)
-        findings.count("values", store.num_points(trajectory) * len(store.manifest.channel_names))
-        if values is None:
-            whole = False
-        elif update is not None and whole:
-            update(values, previous)
-        previous = values
-    return whole
-
-
 def _read_frame(
-    store: ZarrStore, trajectory: int, frame: int, index: Int64[np.ndarray, "page entry"], findings: _Findings
+    store: ZarrStore, place: _Place, frame: int, index: Int64[np.ndarray, "page entry"], findings: _Findings
 ) -> Float[np.ndarray, "channel point"] | None:
-    """Return a frame as its pages have it, after a look at every value; None where one is not finite."""
-    channels = tuple(range(len(store.manifest.channel_names)))
-    pages = store.read_page_values(trajectory, [frame], np.arange(len(index)), channels)[0]
+    """Return a frame as its pages have it, after a look at every value; None where one is not what it may be."""
+    trajectory, manifest = place.trajectory, store.manifest
+    channels = tuple(range(len(manifest.channel_names)))
+    findings.count("values", store.num_points(trajectory) * len(channels))
+    pages = store.read_page_values(trajectory, [frame], np.arange(len(index)), channels, place.block)[0]
     ids = index.reshape(-1)
     there = ids >= 0
     values = np.empty((len(channels), store.num_points(trajectory)), dtype=pages.dtype)
     values[:, ids[there]] = pages[there].T
-    where = f"trajectory {trajectory}, frame {frame}"
-    sound = bool(np.isfinite(values).all())
+    where = f"{place}, frame {frame}"
+    fits = np.isfinite(values) | (np.isnan(values) & np.array(manifest.missing_channels)[:, None])
+    sound = bool(fits.all())
     if not sound:
-        channel, point = np.argwhere(~np.isfinite(values))[0].tolist()
-        name = store.manifest.channel_names[channel]
+        channel, point = np.argwhere(~fits)[0].tolist()
+        name = manifest.channel_names[channel]
         findings.add("values", f"{where}, channel {name}, point {point} holds {values[channel, point]}; convert again")
     findings.expect("values", bool(np.isnan(pages[~there]).all()), f"{where}: padding of pages/values has values")
     if FIELDS in store.arrays:

@@ -29,6 +29,9 @@ class MemorySource(Source):
         times: times of each trajectory; 0, 0.1, 0.2, ... by default.
         parameters: scalars of each trajectory; none by default.
         splits: split of each trajectory; none by default.
+        missing: names of the fields whose values may be missing, given as NaN.
+        measures: measures of the points' cells, one array (N,) a trajectory; none by default.
+        settings: what a conversion of this source must be told to make of it what the case is about.
     """
 
     format = "memory"
@@ -45,7 +48,12 @@ class MemorySource(Source):
         times: Sequence[Array] | None = None,
         parameters: Sequence[Mapping[str, float]] | None = None,
         splits: Sequence[str | None] | None = None,
+        missing: Sequence[str] = (),
+        measures: Sequence[Array] | None = None,
+        settings: Mapping[str, Any] | None = None,
     ) -> None:
+        self.missing_fields, self.has_measures = frozenset(missing), measures is not None
+        self.measures, self.settings = measures, dict(settings or {})
         self.name, self.paths, self.notes, self.time_unit = "memory", (), (), None
         self.frames, self.coordinates = list(frames), list(coordinates)
         self.axes, self.kind, self.dtype = axes, kind, self.frames[0].dtype
@@ -68,9 +76,12 @@ class MemorySource(Source):
         *,
         periodic: bool | tuple[bool, ...] = False,
         nodes: Sequence[tuple[Array, ...]] | None = None,
+        axes: tuple[AxisSpec, ...] | None = None,
         **others: Any,
     ) -> MemorySource:
         """Make a source of grids on [0, 1] per axis: evenly spaced, or with the `nodes` of each trajectory."""
+        if axes is not None and nodes is not None:
+            return cls(frames, axes=axes, coordinates=nodes, kind="grid", **others)
         dims = frames[0].ndim - 2
         flags = (periodic,) * dims if isinstance(periodic, bool) else periodic
         axes = tuple(
@@ -99,6 +110,9 @@ class MemorySource(Source):
 
     def read_coordinates(self, trajectory: int) -> tuple[Array, ...]:
         return self.coordinates[trajectory]
+
+    def read_measures(self, trajectory: int) -> Array | None:
+        return None if self.measures is None else self.measures[trajectory]
 
 
 def even_nodes(count: int, periodic: bool) -> Array:

@@ -62,7 +62,11 @@ class SparseBatch:
         input_coords: (B, N, D) for points, None on grids.
         query_coords: (B, Q, D), physical.
         query_targets: (B, T_out, Q, C).
-        query_weights: (B, Q); the sum over q of weight * f is the unbiased mean of f over a sample's trajectory.
+        input_valid: like `inputs`, False where a value is missing (`inputs` holds 0 there) and on padding; None where
+            no value of these fields is ever missing.
+        target_valid: like `query_targets`, as above.
+        query_weights: (B, Q); the sum over q of weight * f is the unbiased mean of f over a sample's trajectory, or its
+            integral, as the dataset's `estimand` says. Entries that are not valid must count as 0.
         query_index: (B, Q) int32, -1 on padding.
         parameters: (B, K); input_times: (B, T_in); target_times: (B, T_out); physical.
         sample_ids: (B,) int64, -1 for a sample that only fills the batch: all its weights are 0.
@@ -77,6 +81,8 @@ class SparseBatch:
     input_times: Float[torch.Tensor, "batch time_in"]
     target_times: Float[torch.Tensor, "batch time_out"]
     sample_ids: Int[torch.Tensor, " batch"]
+    input_valid: Bool[torch.Tensor, "batch time_in channel *space"] | None = None
+    target_valid: Bool[torch.Tensor, "batch time_out query channel_out"] | None = None
 
     def __init__(
         self,
@@ -134,11 +140,6 @@ class SparseBatch:
     def query_mask(self) -> Bool[torch.Tensor, "batch query"]:
         """True on drawn points, False on padding."""
         return self.query_index >= 0
-
-    @property
-    def target_valid(self) -> None:
-        """None: every value of the store exists."""
-        return None
 
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> SparseBatch:
         """Return the batch on another device: one copy."""
@@ -240,9 +241,13 @@ def _plan_sections(samples: Sequence[SparseSample], size: int) -> tuple[Section,
         shapes["inputs"] = (first.inputs.dtype, (*first.inputs.shape[:2], points))
         shapes["input_points"] = (first.input_coords.dtype, (points, first.input_coords.shape[1]))
         shapes["input_sizes"] = (torch.int64, ())
+    if first.input_valid is not None:
+        shapes["input_valid"] = (torch.bool, shapes["inputs"][1])
     times, _, channels = first.query_targets.shape
     shapes["query_coords"] = (first.query_coords.dtype, (queries, first.query_coords.shape[1]))
     shapes["query_targets"] = (first.query_targets.dtype, (times, queries, channels))
+    if first.target_valid is not None:
+        shapes["target_valid"] = (torch.bool, (times, queries, channels))
     shapes["query_weights"] = (first.query_weights.dtype, (queries,))
     shapes["query_index"] = (torch.int32, (queries,))
     for name in ("parameters", "input_times", "target_times"):
@@ -265,6 +270,10 @@ def _fill(batch: SparseBatch, row: int, sample: SparseSample) -> None:
         batch.inputs[row, ..., :points] = sample.inputs
         getattr(batch, "input_points")[row, :points] = sample.input_coords  # noqa: B009  # views are made by name
         getattr(batch, "input_sizes")[row] = points  # noqa: B009  # as above
+    if batch.input_valid is not None and sample.input_valid is not None:
+        batch.input_valid[row, ..., :points] = sample.input_valid
+    if batch.target_valid is not None and sample.target_valid is not None:
+        batch.target_valid[row, :, :queries] = sample.target_valid
     batch.query_coords[row, :queries] = sample.query_coords
     batch.query_targets[row, :, :queries] = sample.query_targets
     batch.query_weights[row, :queries] = sample.query_weights

@@ -4,6 +4,7 @@
 * A grid axis is an array of strictly increasing node coordinates. On an axis that is not periodic both end nodes
   are stored. On a periodic axis the node at `lower + period` is the node at `lower` and is not stored.
 * Coordinates are physical, in the unit of the axis; `Domain` maps them to [0, 1] and back.
+* The cell of a grid point reaches halfway to its neighbours, and to the end of the domain at the ends of an axis.
 """
 
 from __future__ import annotations
@@ -60,6 +61,53 @@ def coordinates_of(
     """Return the coordinates of some grid nodes without making all of them."""
     places = np.unravel_index(point_ids, tuple(axis.size for axis in axes))
     return np.stack([axis[place] for axis, place in zip(axes, places, strict=True)], axis=-1)
+
+
+def cell_lengths(nodes: Float64[np.ndarray, " node"], spec: AxisSpec) -> Float64[np.ndarray, " node"]:
+    """Return the length of each node's cell along one axis.
+
+    Cells are cut halfway between nodes, on a periodic axis across the seam too; else the first and the last one end
+    where the domain does, `spec.lower` and `spec.upper`. So they add up to the extent of the domain, and are the
+    weights of the trapezoidal rule where the end nodes lie on its border.
+
+    Returns:
+        Lengths in the unit of the axis; in radians for longitudes; for latitudes and colatitudes the difference of the
+        sines, so that the product with a longitude's is an area of the unit sphere (steradian).
+    """
+    between = (nodes[1:] + nodes[:-1]) / 2
+    if spec.periodic:
+        seam = (nodes[-1] + nodes[0] + spec.upper - spec.lower) / 2
+        edges = np.concatenate([[seam - (spec.upper - spec.lower)], between, [seam]])
+    else:
+        edges = np.concatenate([[spec.lower], between, [spec.upper]])
+    if spec.kind == "linear":
+        return np.diff(edges)
+    angles = edges / spec.radian
+    if spec.kind == "longitude":
+        return np.diff(angles)
+    return np.diff(np.sin(angles)) if spec.kind == "latitude" else -np.diff(np.cos(angles))
+
+
+def grid_measures(
+    axes: tuple[Float64[np.ndarray, " _"], ...],
+    specs: tuple[AxisSpec, ...],
+    point_ids: Integer[np.ndarray, " query"] | None = None,
+) -> Float64[np.ndarray, " query"]:
+    """Return the measure of the cells of some grid points, of all in point-id order by default.
+
+    The product over the axes of `cell_lengths`.
+    """
+    lengths = [cell_lengths(nodes, spec) for nodes, spec in zip(axes, specs, strict=True)]
+    if point_ids is None:
+        measures = np.ones(1)
+        for length in lengths:
+            measures = np.multiply.outer(measures, length)
+        return measures.reshape(-1)
+    places = np.unravel_index(point_ids, tuple(axis.size for axis in axes))
+    product = np.ones(len(point_ids))
+    for length, place in zip(lengths, places, strict=True):
+        product *= length[place]
+    return product
 
 
 def check_axis(values: Float64[np.ndarray, " node"], spec: AxisSpec, *, where: str) -> None:

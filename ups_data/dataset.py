@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import get_args
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Float64, Int, Int64, Shaped
 
-from ups_data.coordinates import Domain, coordinates_of
-from ups_data.errors import DatasetError
+from ups_data.coordinates import Domain, coordinates_of, grid_measures
+from ups_data.errors import DatasetError, suggest
 from ups_data.pages import PageDraw, PointDraw
 from ups_data.samplers import DrawKey, Sampler
-from ups_data.schema import ChannelStatistics, FieldSpec, ParameterSpec
+from ups_data.schema import ChannelStatistics, Estimand, FieldSpec, ParameterSpec
 from ups_data.statistics import Normaliser
 from ups_data.storage import Store
 
@@ -84,7 +84,10 @@ class SparseSample:
         input_coords: (N, D) for points, None on grids.
         query_coords: (Q, D), physical.
         query_targets: (T_out, Q, C).
-        query_weights: (Q,), 0 on padding; the sum over q of weight * f estimates the mean of f over all points.
+        input_valid: like `inputs`, False where a value is missing and `inputs` holds 0; None where none ever is.
+        target_valid: like `query_targets`, as above.
+        query_weights: (Q,), 0 on padding; the sum over q of weight * f estimates the mean of f over all points that
+            have values, or its integral over the domain, see `QueryDataset`.
         query_index: (Q,), point ids, -1 on padding.
         parameters: (K,), physical.
         input_times, target_times: (T_in,), (T_out,), physical.
@@ -106,16 +109,39 @@ class SparseSample:
     input_times: Float[torch.Tensor, " time_in"]
     target_times: Float[torch.Tensor, " time_out"]
     normalisers: Normalisers
+    input_valid: Bool[torch.Tensor, "time_in channel *space"] | None = None
+    target_valid: Bool[torch.Tensor, "time_out query channel_out"] | None = None
 
     @property
     def query_mask(self) -> Bool[torch.Tensor, " query"]:
         """True on drawn points, False on padding."""
         return self.query_index >= 0
 
-    @property
-    def target_valid(self) -> None:
-        """None: every value of the store exists."""
-        return None
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Queries:
+    """Drawn points with their values and weights.
+
+    Attributes:
+        index: point ids (Q,).
+        coordinates: (Q, D).
+        values: as stored (T, Q, C).
+        weights: those of the estimand, before a sampler finishes them (Q,).
+    """
+
+    index: Int64[np.ndarray, " query"]
+    coordinates: Float64[np.ndarray, "query dim"]
+    values: Float[np.ndarray, "time query channel"]
+    weights: Float64[np.ndarray, " query"]
+
+    def choose(self, chosen: Bool[np.ndarray, " query"]) -> _Queries:
+        """Return some of them."""
+        return _Queries(
+            index=self.index[chosen],
+            coordinates=self.coordinates[chosen],
+            values=self.values[:, chosen],
+            weights=self.weights[chosen],
+        )
 
 
 class QueryDataset(torch.utils.data.Dataset[SparseSample]):
@@ -136,9 +162,14 @@ class QueryDataset(torch.utils.data.Dataset[SparseSample]):
         statistics: statistics to normalise by instead, one record for each channel of the store; those of the training
             store when a model is evaluated on another one.
         dtype: `float32` or `float64`, of all floating-point tensors.
+        estimand: what weighted sums over the queries estimate: the `mean` over the N points that may be drawn, or the
+            `integral` over the domain, by the measures of their cells; what the store's manifest says if None. Points
+            that lack every value are never drawn. Entries of `target_valid` that are False count as zero: then the
+            sums estimate those of the valid entries alone, divided by N or over their cells.
 
     Raises:
-        DatasetError: an unknown split, an empty one, a trajectory shorter than the window, missing statistics.
+        DatasetError: an unknown split, an empty one, a trajectory shorter than the window, targets that span more
+            frames than the store's blocks hold, missing statistics, an integral of a store without measures.
         SchemaError: an unknown field.
     """
 
@@ -156,6 +187,7 @@ class QueryDataset(torch.utils.data.Dataset[SparseSample]):
         normalize: bool = True,
         statistics: tuple[ChannelStatistics, ...] | None = None,
         dtype: str = "float32",
+        estimand: Estimand | None = None,
     ) -> None:
         if dtype not in _DTYPES:
             raise DatasetError(f"dtype must be one of {sorted(_DTYPES)}, got {dtype!r}")
@@ -169,6 +201,8 @@ class QueryDataset(torch.utils.data.Dataset[SparseSample]):
         self._target_channels = store.manifest.channels_of(self._target_names)
         self._trajectories = store.trajectories_of(split)
         self._offsets = self._count_windows()
+        self._check_target_span()
+        self.estimand = self._check_estimand(estimand)
         self.normalize = normalize
         self._normalisers = self._make_normalisers(statistics)
 
@@ -187,12 +221,13 @@ class QueryDataset(torch.utils.data.Dataset[SparseSample]):
             step: global step, which a schedule turns into the number of points.
         """
         trajectory, first = self.locate(index)
-        layout = self.store.layout(trajectory)
-        draw = self.sampler.draw(layout, DrawKey(seed=self.seed, epoch=epoch, sample=index, step=step))
         inputs, targets = self.window.input_frames(first), self.window.target_frames(first)
+        block = self.store.block_of(trajectory, targets)
+        layout = self.store.layout(trajectory, block)
+        draw = self.sampler.draw(layout, DrawKey(seed=self.seed, epoch=epoch, sample=index, step=step))
         read = self._read_pages if isinstance(draw, PageDraw) else self._read_points
-        points, values, weights = read(trajectory, targets, draw)  # type: ignore[arg-type]  # chosen by its type
-        return self._assemble(index, trajectory, (inputs, targets), (points, values, weights))
+        queries = read((trajectory, block), targets, draw)  # type: ignore[arg-type]  # chosen by its type
+        return self._assemble(index, trajectory, (inputs, targets), queries)
 
     def locate(self, index: int) -> tuple[int, int]:
         """Return the trajectory and the first frame of a sample."""
@@ -210,6 +245,12 @@ class QueryDataset(torch.utils.data.Dataset[SparseSample]):
     def target_fields(self) -> tuple[FieldSpec, ...]:
         """Fields of the targets, in channel order."""
         return self._fields(self._target_names)
+
+    @property
+    def missing_inputs(self) -> tuple[int, ...]:
+        """Numbers of those input channels that may lack values."""
+        may_miss = self.store.manifest.missing_channels
+        return tuple(number for number, channel in enumerate(self._input_channels) if may_miss[channel])
 
     @property
     def domain(self) -> Domain:
@@ -240,7 +281,7 @@ class QueryDataset(torch.utils.data.Dataset[SparseSample]):
             "window": repr(self.window),
             "seed": str(self.seed),
             "fields": repr((self._input_channels, self._target_channels)),
-            "values": repr((self.normalize, self.dtype)),
+            "values": repr((self.normalize, self.dtype, self.estimand)),
             "sampler": repr(self.sampler),
         }
 
@@ -260,6 +301,28 @@ class QueryDataset(torch.utils.data.Dataset[SparseSample]):
                 f"{frames[short]}; use fewer inputs or targets, a smaller stride, or lead=0 for a steady problem"
             )
         return np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(counts)])
+
+    def _check_target_span(self) -> None:
+        layout = self.store.manifest.layout
+        span = (self.window.targets - 1) * self.window.stride + 1
+        if layout.frames_per_block is not None and span > layout.target_span:
+            raise DatasetError(
+                f"the targets of {self.window} span {span} frames, and blocks of {self.store.location} hold windows of "
+                f"at most {layout.target_span} whole; use fewer targets or a smaller stride, or convert with "
+                f"target_span={span}"
+            )
+
+    def _check_estimand(self, estimand: Estimand | None) -> Estimand:
+        manifest = self.store.manifest
+        chosen = manifest.estimand if estimand is None else estimand
+        if chosen not in get_args(Estimand):
+            raise DatasetError(f"there is no estimand {chosen!r}. {suggest(chosen, get_args(Estimand))}")
+        if chosen == "integral" and not manifest.geometry.has_measures:
+            raise DatasetError(
+                f"{self.store.location} does not know the measures of the cells of its points, so it gives no "
+                f"integrals; use estimand='mean'"
+            )
+        return chosen
 
     def _make_normalisers(self, statistics: tuple[ChannelStatistics, ...] | None) -> Normalisers:
         sides = (self._input_channels, self._target_channels)
@@ -281,33 +344,48 @@ class QueryDataset(torch.utils.data.Dataset[SparseSample]):
         maps = [Normaliser.from_statistics(tuple(statistics[channel] for channel in side)) for side in sides]
         return Normalisers(input=maps[0], target=maps[1])
 
-    def _read_pages(self, trajectory: int, frames: tuple[int, ...], draw: PageDraw) -> tuple[Any, Any, Any]:
-        """Read the drawn pages; padding is moved to the end, so that what is valid comes first."""
-        points = self.store.read_page_points(trajectory, draw.pages)
-        values = self.store.read_page_values(trajectory, frames, draw.pages, self._target_channels)
+    def _read_pages(self, place: tuple[int, int], frames: tuple[int, ...], draw: PageDraw) -> _Queries:
+        """Read the drawn pages; padding is left out, and added again where samples of a batch differ in size."""
+        trajectory, block = place
+        points = self.store.read_page_points(trajectory, draw.pages, block)
+        values = self.store.read_page_values(trajectory, frames, draw.pages, self._target_channels, block)
         weights = np.repeat(draw.weights, self.store.manifest.layout.page_points)
+        if self.estimand == "integral":
+            measures = self.store.read_page_measures(trajectory, draw.pages, points, block)
+            weights = weights * (self.store.layout(trajectory, block).num_points * measures)
+        queries = _Queries(index=points.index, coordinates=points.coordinates, values=values, weights=weights)
         valid = points.index >= 0
-        if not valid.all():
-            return (points.index[valid], points.coordinates[valid]), values[:, valid], weights[valid]
-        return (points.index, points.coordinates), values, weights
+        return queries if valid.all() else queries.choose(valid)
 
-    def _read_points(self, trajectory: int, frames: tuple[int, ...], draw: PointDraw) -> tuple[Any, Any, Any]:
-        values = self.store.read_frames(trajectory, frames, self._target_channels)[..., draw.points]
-        if self.geometry == "grid":
-            coordinates = coordinates_of(self.store.axes(trajectory), draw.points)
-        else:
-            coordinates = self.store.coordinates(trajectory)[draw.points]
-        return (draw.points, coordinates), values.transpose(0, 2, 1), draw.weights
+    def _read_points(self, place: tuple[int, int], frames: tuple[int, ...], draw: PointDraw) -> _Queries:
+        store, (trajectory, block) = self.store, place
+        ids, weights = draw.points, draw.weights
+        num_drawn = store.layout(trajectory, block).num_points
+        if num_drawn < store.num_points(trajectory):
+            ids = store.drawn_points(trajectory, block)[ids]
+        on_grid = self.geometry == "grid"
+        if self.estimand == "integral":
+            specs = store.manifest.geometry.axes
+            of_cells = grid_measures(store.axes(trajectory), specs, ids) if on_grid else store.measures(trajectory)[ids]
+            weights = weights * (num_drawn * of_cells)
+        values = store.read_frames(trajectory, frames, self._target_channels)[..., ids]
+        return _Queries(
+            index=ids,
+            coordinates=coordinates_of(store.axes(trajectory), ids) if on_grid else store.coordinates(trajectory)[ids],
+            values=values.transpose(0, 2, 1),
+            weights=weights,
+        )
 
     def _assemble(
         self,
         index: int,
         trajectory: int,
         frames: tuple[tuple[int, ...], tuple[int, ...]],
-        queries: tuple[Any, Any, Any],
+        queries: _Queries,
     ) -> SparseSample:
-        (points, coordinates), values, weights = queries
         inputs, targets = frames
+        input_values, input_valid = self._read_inputs(trajectory, inputs)
+        values, target_valid = self._fill(self._apply(queries.values, self._normalisers.target), self._target_channels)
         dtype, on_grid, store = _DTYPES[self.dtype], self.geometry == "grid", self.store
         axes = store.axes(trajectory) if on_grid else ()
         times = store.times(trajectory)
@@ -316,24 +394,40 @@ class QueryDataset(torch.utils.data.Dataset[SparseSample]):
             trajectory=trajectory,
             input_frames=inputs,
             target_frames=targets,
-            inputs=self._read_inputs(trajectory, inputs),
+            inputs=input_values,
             input_axes=tuple(_as_tensor(axis, dtype) for axis in axes),
             input_coords=None if on_grid else _as_tensor(store.coordinates(trajectory), dtype),
-            query_coords=_as_tensor(coordinates, dtype),
-            query_targets=_as_tensor(self._apply(values, self._normalisers.target), dtype),
-            query_weights=_as_tensor(self.sampler.finish_weights(weights), dtype),
-            query_index=_as_tensor(points, torch.int32),
+            query_coords=_as_tensor(queries.coordinates, dtype),
+            query_targets=_as_tensor(values, dtype),
+            query_weights=_as_tensor(self.sampler.finish_weights(queries.weights), dtype),
+            query_index=_as_tensor(queries.index, torch.int32),
             parameters=_as_tensor(store.parameters(trajectory), dtype),
             input_times=_as_tensor(times[list(inputs)], dtype),
             target_times=_as_tensor(times[list(targets)], dtype),
             normalisers=self._normalisers,
+            input_valid=input_valid,
+            target_valid=None if target_valid is None else torch.from_numpy(target_valid),
         )
 
-    def _read_inputs(self, trajectory: int, frames: tuple[int, ...]) -> Float[torch.Tensor, "time channel *space"]:
+    def _read_inputs(
+        self, trajectory: int, frames: tuple[int, ...]
+    ) -> tuple[Float[torch.Tensor, "time channel *space"], Bool[torch.Tensor, "time channel *space"] | None]:
         values = self.store.read_frames(trajectory, frames, self._input_channels)
-        normalised = self._apply(values.transpose(0, 2, 1), self._normalisers.input).transpose(0, 2, 1)
-        shape = self.store.shape(trajectory)
-        return _as_tensor(normalised.reshape(*values.shape[:2], *shape), _DTYPES[self.dtype])
+        normalised = self._apply(values.transpose(0, 2, 1), self._normalisers.input)
+        filled, valid = self._fill(normalised, self._input_channels)
+        shape = (*values.shape[:2], *self.store.shape(trajectory))
+        inputs = _as_tensor(filled.transpose(0, 2, 1).reshape(shape), _DTYPES[self.dtype])
+        return inputs, None if valid is None else _as_tensor(valid.transpose(0, 2, 1).reshape(shape), torch.bool)
+
+    def _fill(
+        self, values: Float[np.ndarray, "time point channel"], channels: tuple[int, ...]
+    ) -> tuple[Float[np.ndarray, "time point channel"], Bool[np.ndarray, "time point channel"] | None]:
+        """Put 0 where values are missing, and tell where they are not; None where no channel ever lacks any."""
+        may_miss = self.store.manifest.missing_channels
+        if not any(may_miss[channel] for channel in channels):
+            return values, None
+        valid = ~np.isnan(values)
+        return np.where(valid, values, 0), valid
 
     def _apply(self, values: Shaped[np.ndarray, "..."], normaliser: Normaliser) -> Shaped[np.ndarray, "..."]:
         """Normalise values whose last dimension is the channels, in the precision of the store."""

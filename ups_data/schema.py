@@ -29,6 +29,8 @@ _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,127}")
 GeometryKind = Literal["grid", "points", "mesh"]
 CodecName = Literal["none", "zstd", "blosc-lz4", "blosc-zstd"]
 CurveName = Literal["hilbert", "morton"]
+AxisKind = Literal["linear", "longitude", "latitude", "colatitude"]
+Estimand = Literal["mean", "integral"]
 
 
 def _check_name(value: str) -> str:
@@ -86,6 +88,8 @@ class AxisSpec(Record):
             node that would lie at `upper` is the node at `lower` and is not stored.
         periodic: whether the field wraps around.
         unit: physical unit as text, None where the source does not tell.
+        kind: `linear`, or which angle on a sphere the coordinate is, in degrees or radians by its unit: `latitude`
+            counts from the equator, `colatitude` from the north pole. It decides the measure of cells alone.
     """
 
     name: Name
@@ -93,12 +97,36 @@ class AxisSpec(Record):
     upper: Finite
     periodic: bool = False
     unit: str | None = None
+    kind: AxisKind = "linear"
 
     @pydantic.model_validator(mode="after")
     def _extent_is_positive(self) -> Self:
         if not self.lower < self.upper:
             raise ValueError(f"axis {self.name!r}: lower={self.lower} must be less than upper={self.upper}")
+        if self.kind == "linear":
+            return self
+        limits = {"longitude": (-720.0, 720.0), "latitude": (-90.0, 90.0), "colatitude": (0.0, 180.0)}[self.kind]
+        lower, upper = self.lower / self.radian * (180 / math.pi), self.upper / self.radian * (180 / math.pi)
+        if not limits[0] - 1e-6 <= lower <= upper <= limits[1] + 1e-6:
+            raise ValueError(
+                f"axis {self.name!r} is a {self.kind} from {self.lower} to {self.upper} {self.unit}, which leaves "
+                f"{limits[0]:g} to {limits[1]:g} degrees"
+            )
         return self
+
+    @property
+    def radian(self) -> float:
+        """One radian in the unit of an angle.
+
+        Raises:
+            ValueError: the unit is neither degrees nor radians.
+        """
+        unit = (self.unit or "").lower()
+        if unit.startswith("deg") or unit == "\N{DEGREE SIGN}":
+            return 180 / math.pi
+        if unit.startswith("rad"):
+            return 1.0
+        raise ValueError(f"axis {self.name!r} is a {self.kind}, so its unit must be degrees or radians, not {unit!r}")
 
 
 class GeometrySpec(Record):
@@ -108,14 +136,19 @@ class GeometrySpec(Record):
         kind: `grid` (tensor-product coordinates), `points` (cloud) or `mesh` (points and cells).
         axes: one to three axes, in stored order; point ids of grids count in C order over them.
         shape: nodes per axis where all trajectories share them, else None.
+        stored_measures: whether the measure (length, area, volume) of each point's cell is stored, of points and meshes
+            whose source tells it; that of grids follows from their axes.
     """
 
     kind: GeometryKind
     axes: tuple[AxisSpec, ...] = pydantic.Field(min_length=1, max_length=3)
     shape: tuple[Positive, ...] | None = None
+    stored_measures: bool = False
 
     @pydantic.model_validator(mode="after")
     def _axes_fit(self) -> Self:
+        if self.stored_measures and self.kind == "grid":
+            raise ValueError("the measures of a grid follow from its axes and are not stored")
         names = [axis.name for axis in self.axes]
         if len(set(names)) != len(names):
             raise ValueError(f"axis names must be distinct, got {names}")
@@ -127,6 +160,11 @@ class GeometrySpec(Record):
     def dims(self) -> int:
         """Number of spatial dimensions."""
         return len(self.axes)
+
+    @property
+    def has_measures(self) -> bool:
+        """Whether the measure of each point's cell is known."""
+        return self.kind == "grid" or self.stored_measures
 
 
 class BoundarySpec(Record):
@@ -185,6 +223,10 @@ class LayoutSpec(Record):
         curve: space-filling curve that orders the points of a stratum.
         seed: seed of the dealing shifts.
         dense: whether dense frames are stored beside the pages or rebuilt from them.
+        frames_per_block: frames after which a trajectory begins another layout, with an importance map of its own; None
+            for one layout a trajectory.
+        target_span: frames from the first to the last target of the longest window that any block holds whole; each
+            block reaches `target_span - 1` frames into the next one.
     """
 
     page_points: Positive
@@ -193,6 +235,8 @@ class LayoutSpec(Record):
     curve: CurveName = "hilbert"
     seed: Count = 0
     dense: Literal["stored", "rebuilt"] = "stored"
+    frames_per_block: Positive | None = None
+    target_span: Positive = 1
 
 
 class ClipSpec(Record):
@@ -273,7 +317,9 @@ class Manifest(Record):
         statistics: one record a channel, of the split named by `statistics_split` only.
         statistics_split: `train`, or None for a store without a train split: its statistics cover all of it, serve
             people only, and do not normalise training data.
-        estimand: what the weights of a draw estimate.
+        estimand: what the weights of a draw estimate unless a dataset asks for another one: the `mean` over the points,
+            or the `integral` over the domain, by the measures of cells.
+        missing_fields: fields that lack values at some points or frames, which are stored as NaN.
         files: every file of the store but the manifest itself.
     """
 
@@ -297,7 +343,8 @@ class Manifest(Record):
     layout: LayoutSpec
     importance: ImportanceSpec
     codec: CodecName
-    estimand: Literal["mean"] = "mean"
+    estimand: Estimand = "mean"
+    missing_fields: tuple[Name, ...] = ()
     source: SourceSpec
     files: tuple[FileEntry, ...]
 
@@ -311,6 +358,10 @@ class Manifest(Record):
         if tuple(record.channel for record in self.statistics) != self.channel_names:
             raise ValueError(f"statistics must list the channels {self.channel_names} in order")
         self._check_boundaries(names)
+        if self.estimand == "integral" and not self.geometry.has_measures:
+            raise ValueError("an integral needs the measures of cells, which this geometry lacks")
+        if unknown := [name for name in self.missing_fields if name not in names]:
+            raise ValueError(f"missing_fields names {unknown}, which are no fields of the store")
         keys = [entry.key for entry in self.files]
         if len(set(keys)) != len(keys):
             raise ValueError("files must be listed once each")
@@ -339,6 +390,11 @@ class Manifest(Record):
     def fingerprint(self) -> str:
         """SHA-256 of the canonical JSON text: equal for equal stores."""
         return hashlib.sha256(_canonical(self.model_dump(mode="json"))).hexdigest()
+
+    @property
+    def missing_channels(self) -> tuple[bool, ...]:
+        """Whether values of each channel may be missing, in stored order."""
+        return tuple(field.name in self.missing_fields for field in self.fields for _ in field.components)
 
     def channels_of(self, names: tuple[str, ...] | None) -> tuple[int, ...]:
         """Return the channel numbers of the named fields, in the order asked; all fields for None.

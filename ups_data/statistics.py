@@ -41,8 +41,10 @@ class Moments:
 
     @classmethod
     def of(cls, values: Float[np.ndarray, "channel *rest"]) -> Moments:
-        """Return the moments of a block, two-pass in float64."""
+        """Return the moments of a block, two-pass in float64; NaN is a missing value and not counted."""
         flat = values.reshape(len(values), -1).astype(np.float64)
+        if np.isnan(flat).any():
+            return cls._of_incomplete(flat)
         mean = flat.mean(axis=1)
         return cls(
             count=np.full(len(values), flat.shape[1], dtype=np.int64),
@@ -50,6 +52,19 @@ class Moments:
             m2=np.square(flat - mean[:, None]).sum(axis=1),
             min=flat.min(axis=1),
             max=flat.max(axis=1),
+        )
+
+    @classmethod
+    def _of_incomplete(cls, flat: Float64[np.ndarray, "channel value"]) -> Moments:
+        there = ~np.isnan(flat)
+        count = there.sum(axis=1)
+        mean = np.where(there, flat, 0.0).sum(axis=1) / np.maximum(count, 1)
+        return cls(
+            count=count,
+            mean=mean,
+            m2=np.square(np.where(there, flat - mean[:, None], 0.0)).sum(axis=1),
+            min=np.where(there, flat, np.inf).min(axis=1),
+            max=np.where(there, flat, -np.inf).max(axis=1),
         )
 
     def merge(self, other: Moments) -> Moments:

@@ -53,6 +53,7 @@ class _CutSource(Source):
         self.name, self.paths, self.notes = f"a sample of {source.name}", (), ()
         self.fields, self.axes, self.kind, self.dtype = source.fields, source.axes, source.kind, source.dtype
         self.time_unit, self.parameter_units = source.time_unit, source.parameter_units
+        self.missing_fields, self.has_measures = source.missing_fields, source.has_measures
         infos = (source.trajectories[number] for number in cut.trajectories)
         self.trajectories = [replace(info, times=info.times[: cut.num_frames], split="train") for info in infos]
 
@@ -73,6 +74,10 @@ class _CutSource(Source):
     def read_coordinates(self, trajectory: int) -> tuple[Float64[np.ndarray, "..."], ...]:
         """Read coordinates of the source."""
         return self._source.read_coordinates(self._cut.trajectories[trajectory])
+
+    def read_measures(self, trajectory: int) -> Float64[np.ndarray, " point"] | None:
+        """Read measures of cells of the source."""
+        return self._source.read_measures(self._cut.trajectories[trajectory])
 
 
 @dataclass(frozen=True, kw_only=True)

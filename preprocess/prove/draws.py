@@ -39,21 +39,29 @@ class DrawnPoints:
 
 
 class TrajectoryDraws:
-    """Draws from one trajectory, keyed as a dataset keys them.
+    """Draws from one block of frames of a trajectory, keyed as a dataset keys them.
 
     Args:
         store: an open store.
         trajectory: its number.
+        block: number of the block.
         seed: of all draws.
+
+    Attributes:
+        layout: of the block.
+        drawn: points that draws may take, rising.
+        num_points: points of the trajectory.
     """
 
-    def __init__(self, store: Store, trajectory: int, *, seed: int) -> None:
-        self.layout = store.layout(trajectory)
-        self._store, self._trajectory = store, trajectory
-        index = store.read_page_points(trajectory, np.arange(self.layout.num_pages)).index
+    def __init__(self, store: Store, trajectory: int, *, block: int = 0, seed: int) -> None:
+        self.layout = store.layout(trajectory, block)
+        self.drawn = store.drawn_points(trajectory, block)
+        self.num_points = store.num_points(trajectory)
+        self._store, self._trajectory, self._block = store, trajectory, block
+        index = store.read_page_points(trajectory, np.arange(self.layout.num_pages), block).index
         self._index = index.reshape(self.layout.num_pages, self.layout.page_points)
-        # Trajectories share no draws, samplers do.
-        random = generator(seed=seed, stream=Stream.PROVE, words=(trajectory, 0))
+        # Trajectories and blocks share no draws, samplers do.
+        random = generator(seed=seed, stream=Stream.PROVE, words=(trajectory, block))
         self._seed = int(random.integers(2**63))
 
     def draw(self, sampler: Sampler, number: int) -> PageDraw | PointDraw:
@@ -63,12 +71,16 @@ class TrajectoryDraws:
     def points_of(self, sampler: Sampler, draw: PageDraw | PointDraw) -> DrawnPoints:
         """Return points and weights as `QueryDataset` gives them."""
         if isinstance(draw, PointDraw):
-            points, weights = draw.points, draw.weights
+            points, weights = self._ids_of(draw.points), draw.weights
         else:
             points = self._index[draw.pages].reshape(-1)
             valid = points >= 0
             points, weights = points[valid], np.repeat(draw.weights, self.layout.page_points)[valid]
         return DrawnPoints(points=points, design_weights=weights, weights=sampler.finish_weights(weights))
+
+    def _ids_of(self, places: Int64[np.ndarray, " query"]) -> Int64[np.ndarray, " query"]:
+        """Return the ids of points that a sampler counts among those that may be drawn."""
+        return places if self.drawn.size == self.num_points else self.drawn[places]
 
     def count_reads(self, sampler: Sampler, frame: int) -> tuple[ReadCost, bool]:
         """Read a few draws of one frame as a dataset does.
@@ -84,7 +96,7 @@ class TrajectoryDraws:
         for draw in draws:
             values, cost = self._read(draw, frame)
             points = self.points_of(sampler, draw).points
-            sound &= np.array_equal(values, dense[points])
+            sound &= np.array_equal(values, dense[points], equal_nan=True)
             costs.append((*cost, points.size * values.itemsize * values.shape[1]))
         mean = np.mean(costs, axis=0).tolist()
         return ReadCost(
@@ -105,11 +117,12 @@ class TrajectoryDraws:
             if store.manifest.geometry.kind != "grid":
                 store.coordinates(trajectory)
             middle = _reads(store)
-            values = store.read_frames(trajectory, [frame], channels)[0].T[draw.points]
+            values = store.read_frames(trajectory, [frame], channels)[0].T[self._ids_of(draw.points)]
         else:
-            index = store.read_page_points(trajectory, draw.pages).index
+            index = store.read_page_points(trajectory, draw.pages, self._block).index
             middle = _reads(store)
-            values = store.read_page_values(trajectory, [frame], draw.pages, channels)[0][index >= 0]
+            read = store.read_page_values(trajectory, [frame], draw.pages, channels, self._block)
+            values = read[0][index >= 0]
         after = _reads(store)
         return values, (*(middle - before).tolist(), *(after - middle).tolist())
 
@@ -142,7 +155,7 @@ class EstimateTally:
         self._sum += error
         self._squares += np.square(error)
 
-    def rows(self, sampler: str, trajectory: int) -> Iterator[EstimateRow]:
+    def rows(self, sampler: str, place: tuple[int, int]) -> Iterator[EstimateRow]:
         """Yield what the draws so far tell of each integrand; nothing from fewer than two of them."""
         truth, n = self._truth, self._num_draws
         if n < 2:
@@ -156,7 +169,8 @@ class EstimateTally:
             known = min(uniform[k], variance[k]) > rounding[k] ** 2
             yield EstimateRow(
                 sampler=sampler,
-                trajectory=trajectory,
+                trajectory=place[0],
+                block=place[1],
                 integrand=integrand.name,
                 channel=integrand.channel,
                 frame=integrand.frame,
@@ -172,12 +186,12 @@ class EstimateTally:
 
         Where it is so rare that no draw met it, the estimates look more certain than they are.
         """
-        count = len(self._truth.values)
+        count = self._truth.num_points
         return self._truth.deviation * max(0.0, self._largest_weight - 1 / count) / count
 
     def _uniform_variance(self) -> Float64[np.ndarray, " integrand"]:
         """Return that of n uniform points: (1 - n/N) S^2 / n, S^2 divided by N - 1 (Cochran 1977, theorem 2.2)."""
-        count = len(self._truth.values)
+        count = self._truth.num_points
         mean_points = self._num_points / self._num_draws
         return (1 - mean_points / count) * self._truth.variance / mean_points
 
@@ -187,16 +201,19 @@ class DrawTally:
 
     Args:
         sampler: whose draws.
-        layout: of the trajectory.
+        source: where they come from.
         where: for messages.
     """
 
-    def __init__(self, sampler: Sampler, layout: PageLayout, *, where: str) -> None:
+    def __init__(self, sampler: Sampler, source: TrajectoryDraws, *, where: str) -> None:
         self.problems: list[str] = []
         self._where = where
         self._must_sum_to_one = sampler.weights in ("self_normalised", "none")
-        self._documented = documented_points(sampler, layout)
-        count = layout.num_points
+        self._documented = documented_points(sampler, source.layout)
+        self._drawn = source.drawn
+        count = source.num_points
+        self._may_come = np.zeros(count, dtype=bool)
+        self._may_come[source.drawn] = True
         self._place = np.zeros(count, dtype=np.int64)
         self._visits = np.zeros(count, dtype=np.int64)
         self._weight_sums = np.zeros(count)
@@ -230,10 +247,13 @@ class DrawTally:
         if not points.size or points.min() < 0 or points.max() >= count:
             self._report(f"it holds no point, or one outside of [0, {count})")
             return False
+        if not self._may_come[points].all():
+            self._report(f"it holds point {points[np.argmin(self._may_come[points])]}, which has no value")
+            return False
         self._place[points] = np.arange(points.size)
         if (self._place[points] != np.arange(points.size)).any():
             self._report("it holds a point twice")
-        low, high = self._documented or (1, count)
+        low, high = self._documented or (1, self._drawn.size)
         if not low <= points.size <= high:
             wanted = str(low) if low == high else f"{low} to {high}"
             self._report(f"it holds {points.size} points where {wanted} are documented")
@@ -244,19 +264,20 @@ class DrawTally:
         if not self.problems:
             self.problems.append(f"{self._where}, draw {len(self._num_points)}: {fault}")
 
-    def row(self, sampler: str, trajectory: int, cost: ReadCost) -> DrawRow:
+    def row(self, sampler: str, place: tuple[int, int], cost: ReadCost) -> DrawRow:
         """Return what the draws so far were like; where all were sound."""
         point, deviation = self._worst_coverage()
         return DrawRow(
             sampler=sampler,
-            trajectory=trajectory,
+            trajectory=place[0],
+            block=place[1],
             num_draws=len(self._num_points),
-            num_points=self._place.size,
+            num_points=self._drawn.size,
             drawn_points=float(np.mean(self._num_points)),
             drawn_points_min=min(self._num_points),
             drawn_points_max=max(self._num_points),
             effective_points=float(np.mean(self._effective)),
-            largest_weight=self._largest * self._place.size,
+            largest_weight=self._largest * self._drawn.size,
             weight_sum=float(np.mean(self._sums)),
             weight_sum_error=float(np.abs(np.array(self._sums) - 1).max()),
             coverage_z=deviation,
@@ -273,14 +294,15 @@ class DrawTally:
         P(|distance| > d) <= 2 exp(-d^2 / 2) for every m (Chernoff), also where m is far too small for a normal. A point
         that never came has the largest weight at least: the least that could be expected of it.
         """
-        count, draws = self._place.size, len(self._num_points)
-        visits = self._visits.astype(np.float64)
-        weights = np.where(visits > 0, self._weight_sums / np.maximum(visits, 1), self._largest_design)
+        count, draws = self._drawn.size, len(self._num_points)
+        visits = self._visits[self._drawn].astype(np.float64)
+        weights = np.where(visits > 0, self._weight_sums[self._drawn] / np.maximum(visits, 1), self._largest_design)
         expected = draws / (count * weights)
         logs = np.log(np.maximum(visits, 1) / expected)
         deviance = np.maximum(2 * (visits * logs - visits + expected), 0.0)
-        point = int(np.argmax(deviance))
-        return point, float(np.copysign(np.sqrt(deviance[point]), visits[point] - expected[point]))
+        place = int(np.argmax(deviance))
+        deviation = float(np.copysign(np.sqrt(deviance[place]), visits[place] - expected[place]))
+        return int(self._drawn[place]), deviation
 
 
 def documented_points(sampler: Sampler, layout: PageLayout) -> tuple[int, int] | None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Float64, Int64
 
 from ups_data.storage import Store
 
@@ -39,14 +39,16 @@ class Truth:
 
     Attributes:
         integrands: one a column.
-        values: (N, K), so that one gather serves all integrands of a draw.
+        num_points: points that draws may take, n.
+        values: (N, K), so that one gather serves all integrands of a draw; zero at points that no draw may take.
         mean: what draws must estimate (K,).
-        variance: over the points, divided by N - 1 (K,).
+        variance: over the n points, divided by n - 1 (K,).
         largest: largest absolute value (K,).
         deviation: largest squared distance from the mean (K,).
     """
 
     integrands: tuple[Integrand, ...]
+    num_points: int
     values: Float64[np.ndarray, "point integrand"]
     mean: Float64[np.ndarray, " integrand"]
     variance: Float64[np.ndarray, " integrand"]
@@ -54,16 +56,19 @@ class Truth:
     deviation: Float64[np.ndarray, " integrand"]
 
     @classmethod
-    def of(cls, columns: list[tuple[Integrand, Float64[np.ndarray, " point"]]]) -> Truth:
-        """Gather integrands, given with their values at all points in point-id order."""
+    def of(
+        cls, columns: list[tuple[Integrand, Float64[np.ndarray, " point"]]], drawn: Int64[np.ndarray, " drawn"]
+    ) -> Truth:
+        """Gather integrands, given with their values at all points in point-id order, over the points in `drawn`."""
         values = np.stack([column for _, column in columns], axis=1)
-        mean = values.mean(axis=0)
-        squares = np.square(values - mean)
+        mean = values[drawn].mean(axis=0)
+        squares = np.square(values[drawn] - mean)
         return cls(
             integrands=tuple(integrand for integrand, _ in columns),
+            num_points=drawn.size,
             values=values,
             mean=mean,
-            variance=squares.sum(axis=0) / max(1, len(values) - 1),
+            variance=squares.sum(axis=0) / max(1, drawn.size - 1),
             largest=np.abs(values).max(axis=0),
             deviation=squares.max(axis=0),
         )
@@ -79,28 +84,45 @@ def choose_evenly(count: int, wanted: int) -> tuple[int, ...]:
     return tuple(np.unique(np.linspace(0, count - 1, min(count, wanted)).round().astype(int)).tolist())
 
 
-def read_truths(store: Store, trajectory: int, frames: tuple[int, ...]) -> Iterator[Truth]:
-    """Yield the integrands of a trajectory in blocks of frames of at most 256 MiB, but at least one frame.
+def frames_by_block(store: Store, trajectory: int, frames: tuple[int, ...]) -> dict[int, tuple[int, ...]]:
+    """Return the frames that belong to each block, of those blocks that have any."""
+    blocks = [store.block_of(trajectory, [frame]) for frame in frames]
+    pairs = list(zip(blocks, frames, strict=True))
+    return {block: tuple(frame for owner, frame in pairs if owner == block) for block in sorted(set(blocks))}
 
-    The first block has `importance` and `weight_sum` too.
+
+def read_truths(store: Store, trajectory: int, block: int, frames: tuple[int, ...]) -> Iterator[Truth]:
+    """Yield the integrands of a block of a trajectory, frames in parts of at most 256 MiB, but at least one frame.
+
+    The first part has `importance` and `weight_sum` too. Missing values count as zero, as in a loss; where the store is
+    for integrals, integrands are multiplied by n times the measure of the points' cells, whose mean is the integral.
     """
-    frame_bytes = 3 * len(store.manifest.channel_names) * store.num_points(trajectory) * 8
-    length = max(1, _BLOCK_BYTES // frame_bytes)
-    for start in range(0, len(frames), length):
-        columns = _static_columns(store, trajectory) if start == 0 else []
-        for frame in frames[start : start + length]:
+    drawn = store.drawn_points(trajectory, block)
+    factor = np.zeros(store.num_points(trajectory))
+    factor[drawn] = 1.0
+    if store.manifest.estimand == "integral":
+        factor *= drawn.size * store.measures(trajectory)
+    for start in range(0, len(frames), _part_length(store, trajectory)):
+        columns = _static_columns(store, trajectory, block) if start == 0 else []
+        for frame in frames[start : start + _part_length(store, trajectory)]:
             columns.extend(_frame_columns(store, trajectory, frame))
-        yield Truth.of(columns)
+        scaled = [(integrand, factor * np.nan_to_num(values, nan=0.0)) for integrand, values in columns]
+        yield Truth.of(scaled, drawn)
 
 
-def count_blocks(store: Store, trajectory: int, frames: tuple[int, ...]) -> int:
-    """Return how many blocks `read_truths` yields."""
+def count_parts(store: Store, trajectory: int, frames: tuple[int, ...]) -> int:
+    """Return how many parts `read_truths` yields for all blocks together."""
+    length = _part_length(store, trajectory)
+    return sum(-(-len(part) // length) for part in frames_by_block(store, trajectory, frames).values())
+
+
+def _part_length(store: Store, trajectory: int) -> int:
     frame_bytes = 3 * len(store.manifest.channel_names) * store.num_points(trajectory) * 8
-    return -(-len(frames) // max(1, _BLOCK_BYTES // frame_bytes))
+    return max(1, _BLOCK_BYTES // frame_bytes)
 
 
-def _static_columns(store: Store, trajectory: int) -> list[tuple[Integrand, Float64[np.ndarray, " point"]]]:
-    importance = store.importance(trajectory).astype(np.float64)
+def _static_columns(store: Store, trajectory: int, block: int) -> list[tuple[Integrand, Float64[np.ndarray, " point"]]]:
+    importance = store.importance(trajectory, block).astype(np.float64)
     return [(Integrand(name=WEIGHT_SUM), np.ones(importance.size)), (Integrand(name=IMPORTANCE), importance)]
 
 

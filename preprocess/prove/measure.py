@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from preprocess.convert import Progress
 from preprocess.prove.draws import DrawTally, EstimateTally, TrajectoryDraws
-from preprocess.prove.integrands import choose_evenly, choose_frames, count_blocks, read_truths
+from preprocess.prove.integrands import choose_evenly, choose_frames, count_parts, frames_by_block, read_truths
 from preprocess.prove.records import DrawRow, EstimateRow, ProveReport
 from ups_data.errors import ConfigError, DatasetError, SamplerError, suggest
 from ups_data.samplers import BalancedSampler, DenseSampler, ImportanceSampler, Sampler, UniformSampler
@@ -118,23 +118,27 @@ class _Proof:
 
     def announce(self, trajectories: tuple[int, ...], progress: Progress | None) -> None:
         """Count the draws to come."""
-        blocks = sum(count_blocks(self._store, number, self._frames(number)) for number in trajectories)
-        self._total = blocks * sum(self._num_draws(sampler) for sampler in self._samplers.values())
+        parts = sum(count_parts(self._store, number, self._frames(number)) for number in trajectories)
+        self._total = parts * sum(self._num_draws(sampler) for sampler in self._samplers.values())
         self._progress = progress
 
     def measure(self, trajectory: int) -> None:
         """Draw from one trajectory with every sampler."""
-        source = TrajectoryDraws(self._store, trajectory, seed=self._seed)
-        frames = self._frames(trajectory)
-        for number, truth in enumerate(read_truths(self._store, trajectory, frames)):
+        for block, frames in frames_by_block(self._store, trajectory, self._frames(trajectory)).items():
+            self._measure_block((trajectory, block), frames)
+
+    def _measure_block(self, place: tuple[int, int], frames: tuple[int, ...]) -> None:
+        trajectory, block = place
+        source = TrajectoryDraws(self._store, trajectory, block=block, seed=self._seed)
+        for number, truth in enumerate(read_truths(self._store, trajectory, block, frames)):
             for label, sampler in self._samplers.items():
-                where = f"{label}, trajectory {trajectory}"
-                checks = DrawTally(sampler, source.layout, where=where)
+                where = f"{label}, trajectory {trajectory}" + (f", block {block}" if block else "")
+                checks = DrawTally(sampler, source, where=where)
                 tally = EstimateTally(truth)
                 self._draw(source, sampler, checks, tally)
-                self.rows.extend(tally.rows(label, trajectory))
+                self.rows.extend(tally.rows(label, place))
                 if number == 0:
-                    self._finish(label, sampler, source, checks, (trajectory, frames[0]))
+                    self._finish(label, sampler, source, checks, (place, frames[0]))
 
     def _draw(self, source: TrajectoryDraws, sampler: Sampler, checks: DrawTally, tally: EstimateTally) -> None:
         for number in range(self._num_draws(sampler)):
@@ -146,18 +150,23 @@ class _Proof:
                 self._progress("draws", self._done, self._total)
 
     def _finish(
-        self, label: str, sampler: Sampler, source: TrajectoryDraws, checks: DrawTally, place: tuple[int, int]
+        self,
+        label: str,
+        sampler: Sampler,
+        source: TrajectoryDraws,
+        checks: DrawTally,
+        where: tuple[tuple[int, int], int],
     ) -> None:
-        trajectory, frame = place
+        place, frame = where
         if checks.problems:
             self.faults.extend(checks.problems)
             return
         cost, same = source.count_reads(sampler, frame)
         if not same:
             self.faults.append(
-                f"{label}, trajectory {trajectory}, frame {frame}: values read are not those of the dense frame"
+                f"{label}, trajectory {place[0]}, frame {frame}: values read are not those of the dense frame"
             )
-        self.draw_rows.append(checks.row(label, trajectory, cost))
+        self.draw_rows.append(checks.row(label, place, cost))
 
     def _frames(self, trajectory: int) -> tuple[int, ...]:
         return choose_frames(self._store.num_frames(trajectory), self._num_frames)

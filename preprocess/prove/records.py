@@ -45,9 +45,10 @@ class EstimateRow:
     Attributes:
         sampler: label of the sampler.
         trajectory: number in the store.
+        block: number of the block of frames in the trajectory.
         integrand: see `Integrand`.
         channel, frame: of the field, None where the integrand depends on none.
-        truth: mean over all points.
+        truth: mean over all points that draws may take; of a store for integrals, the integral over the domain.
         bias: mean of the estimates - truth.
         std: standard deviation of one estimate.
         z: bias over its standard error, which is std / sqrt(draws), but no less than what the rarest point or rounding
@@ -58,6 +59,7 @@ class EstimateRow:
 
     sampler: str
     trajectory: int
+    block: int
     integrand: str
     channel: str | None
     frame: int | None
@@ -75,8 +77,9 @@ class DrawRow:
     Attributes:
         sampler: label of the sampler.
         trajectory: number in the store.
+        block: number of the block of frames in the trajectory.
         num_draws: draws that were made.
-        num_points: points of the trajectory, N.
+        num_points: points that draws may take, N.
         drawn_points, drawn_points_min, drawn_points_max: points of a draw: mean, least, most.
         effective_points: (sum w)^2 / sum w^2, mean over draws (Kish 1965).
         largest_weight: largest weight of all draws, times N.
@@ -89,6 +92,7 @@ class DrawRow:
 
     sampler: str
     trajectory: int
+    block: int
     num_draws: int
     num_points: int
     drawn_points: float
@@ -116,7 +120,7 @@ class ProveReport:
         draws: draws of each sampler from each trajectory.
         seed: of the draws.
         rows: one a sampler, trajectory, integrand, channel and frame.
-        draw_rows: one a sampler and trajectory.
+        draw_rows: one a sampler, trajectory and block.
         faults: draws that broke a rule, values that were not those of the dense frame.
     """
 
@@ -160,7 +164,7 @@ class ProveReport:
         frame = "" if row.frame is None else f", frame {row.frame}"
         return (
             f"{row.sampler} is biased: trajectory {row.trajectory}, {_label(row)}{frame}: {row.truth + row.bias:.6g} "
-            f"where the dense mean is {row.truth:.6g}; z = {row.z:.1f} is over the limit of {self.z_limit:.1f} for "
+            f"where the dense truth is {row.truth:.6g}; z = {row.z:.1f} is over the limit of {self.z_limit:.1f} for "
             f"{len(self.rows)} tests"
         )
 

@@ -55,6 +55,9 @@ FONT_POINTS = 9.0
 _CHART_INCHES = (4.6, 3.1)
 _WIDE_INCHES = 5.2
 
+MISSING = "#b8b8b8"
+"""Colour of points without a value."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Scale:
@@ -73,8 +76,9 @@ class Scale:
 
     @classmethod
     def of_field(cls, *values: Float[np.ndarray, "..."]) -> Scale:
-        """Return a diverging scale around 0 for values of both signs, else a sequential one."""
-        low, high = min(float(part.min()) for part in values), max(float(part.max()) for part in values)
+        """Return a diverging scale around 0 for values of both signs, else a sequential one; NaN counts for nothing."""
+        known = np.concatenate([part[np.isfinite(part)] for part in values])
+        low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 0.0)
         if low < 0 < high:
             return cls.of_errors(low, high, colours="RdBu_r")
         return cls(colours="viridis", low=low, high=high if high > low else low + 1)
@@ -88,7 +92,7 @@ class Scale:
     @classmethod
     def of_importance(cls, values: Float[np.ndarray, "..."]) -> Scale:
         """Return a logarithmic scale, or a linear one where the importance is the same everywhere or 0 somewhere."""
-        low, high = float(values.min()), float(values.max())
+        low, high = float(np.nanmin(values)), float(np.nanmax(values))
         if low <= 0 or low == high:
             return cls(colours="magma", low=low, high=high if high > low else low + 1)
         return cls(colours="magma", low=low, high=high, log=True)
@@ -100,10 +104,10 @@ class Scale:
         return (LogNorm if self.log else Normalize)(self.low, self.high, clip=True)
 
     def paint(self, values: Float[np.ndarray, "..."]) -> Shaped[np.ndarray, "... 4"]:
-        """Return the colours of values, as bytes (..., 4)."""
+        """Return the colours of values, as bytes (..., 4); grey where they are missing."""
         from matplotlib import colormaps
 
-        return colormaps[self.colours](self.norm()(values), bytes=True)
+        return colormaps[self.colours].with_extremes(bad=MISSING)(self.norm()(values), bytes=True)
 
     def ticks(self) -> tuple[float, float, float]:
         """Return the values at both ends and in the middle."""

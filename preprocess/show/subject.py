@@ -54,6 +54,7 @@ class Subject:
         points: ids of the drawn points.
         places: their coordinates (Q, D).
         stands_for: weight of each of them times N: how many points it stands for.
+        num_drawn: points that draws may take, N.
     """
 
     store: str
@@ -72,6 +73,7 @@ class Subject:
     points: Int64[np.ndarray, " query"]
     places: Float64[np.ndarray, "query dim"]
     stands_for: Float64[np.ndarray, " query"]
+    num_drawn: int
 
     @property
     def effective_points(self) -> float:
@@ -81,7 +83,7 @@ class Subject:
     @property
     def weight_sum(self) -> float:
         """Sum of the weights; 1 on average over draws."""
-        return float(self.stands_for.sum() / self.values.size)
+        return float(self.stands_for.sum() / self.num_drawn)
 
 
 def read_subject(store: Store, request: ShowRequest) -> Subject:
@@ -98,7 +100,8 @@ def read_subject(store: Store, request: ShowRequest) -> Subject:
     name, unit, channels = _choose_channels(store.manifest, request.field, store.location)
     frames = store.read_frames(trajectory, [frame], channels)[0]
     shape, on_grid = store.shape(trajectory), store.manifest.geometry.kind == "grid"
-    source = TrajectoryDraws(store, trajectory, seed=request.seed)
+    block = store.block_of(trajectory, [frame])
+    source = TrajectoryDraws(store, trajectory, block=block, seed=request.seed)
     sampler = _make_sampler(request)
     nodes = store.axes(trajectory) if on_grid else None
     coordinates = None if on_grid else store.coordinates(trajectory)
@@ -119,11 +122,12 @@ def read_subject(store: Store, request: ShowRequest) -> Subject:
         values=(frames[0] if len(channels) == 1 else np.sqrt(np.square(frames.astype(np.float64)).sum(axis=0))).reshape(
             shape
         ),
-        importance=store.importance(trajectory).reshape(shape),
+        importance=store.importance(trajectory, block).reshape(shape),
         sampler=request.sampler,
         points=drawn.points,
         places=_find_places(nodes, coordinates, drawn.points),
-        stands_for=drawn.weights * store.num_points(trajectory),
+        stands_for=drawn.weights * source.layout.num_points,
+        num_drawn=source.layout.num_points,
     )
 
 

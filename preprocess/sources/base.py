@@ -75,8 +75,9 @@ class Source(ABC):
 
     `parameter_units` holds the units of those parameters whose unit the source tells, `boundaries` the conditions on
     the boundary of the domain that it tells. `missing_fields` names the fields that declare missing values (a fill
-    value, a mask): they read as NaN, and NaN anywhere else is refused. `marks` are names that HDF5 files of the format
-    hold, by which an unknown file is told its nearest format.
+    value, a mask): they read as NaN, and NaN anywhere else is refused. `has_measures` tells that `read_measures` gives
+    the measures of every trajectory's points. `marks` are names that HDF5 files of the format hold, by which an unknown
+    file is told its nearest format.
     """
 
     format: ClassVar[str]
@@ -95,6 +96,7 @@ class Source(ABC):
     parameter_units: Mapping[str, str] = MappingProxyType({})
     boundaries: tuple[BoundarySpec, ...] = ()
     missing_fields: frozenset[str] = frozenset()
+    has_measures: bool = False
 
     @classmethod
     @abstractmethod

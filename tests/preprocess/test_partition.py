@@ -87,7 +87,7 @@ def test_the_frames_of_a_long_trajectory_are_tasks_of_their_own():
     first, long, last = partition.lay_outs
     assert (first.long, long, last.long) == (False, LayOut(first=1, stop=2, long=True), False)
     cuts = [(0, 2), (2, 4), (4, 6), (6, 7)]
-    assert partition.frame_tasks(long) == tuple(WriteFrames(trajectory=1, start=a, stop=b) for a, b in cuts)
+    assert partition.frame_tasks(long) == tuple(WriteFrames(trajectory=1, block=0, start=a, stop=b) for a, b in cuts)
     assert partition.frame_tasks(first) == ()
 
 

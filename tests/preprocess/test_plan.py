@@ -25,10 +25,17 @@ def test_arrays_have_a_row_for_every_page_of_every_frame(name: str) -> None:
     source = GEOMETRIES[name]("float32")
     plan = plan_conversion(source, settings_for(source))
     page = plan.layout.page_points
-    pages = [-(-info.num_points // page) for info in source.trajectories]
+    # Points that never have a value get pages of their own.
+    pages = [-(-info.num_points // page) + bool(source.missing_fields) for info in source.trajectories]
     frames = [info.num_frames for info in source.trajectories]
-    assert plan.arrays["pages/index"].shape == (sum(pages), page)
-    rows = sum(count * num for count, num in zip(frames, pages, strict=True))
+    length, span = source.settings.get("frames_per_block", 99), source.settings.get("target_span", 1)
+    blocks = [[min(count - start, length + span - 1) for start in range(0, count, length)] for count in frames]
+    assert plan.blocks.frames.tolist() == [count for part in blocks for count in part]
+    assert plan.arrays["pages/index"].shape == (
+        sum(num * len(part) for num, part in zip(pages, blocks, strict=True)),
+        page,
+    )
+    rows = sum(sum(part) * num for part, num in zip(blocks, pages, strict=True))
     assert plan.arrays["pages/values"].shape == (rows, source.frames[0].shape[1], page)
     on_grid = source.kind == "grid"
     assert ("pages/coordinates" in plan.arrays) == (not on_grid)

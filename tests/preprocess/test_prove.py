@@ -235,8 +235,8 @@ def test_values_that_are_not_those_of_the_frame_are_caught(stores, monkeypatch):
     store = stores["plane"]
     original = type(store).read_page_values
 
-    def swap(self, trajectory, frames, pages, channels):
-        return original(self, trajectory, frames, pages, tuple(reversed(channels)))
+    def swap(self, trajectory, frames, pages, channels, block):
+        return original(self, trajectory, frames, pages, tuple(reversed(channels)), block)
 
     monkeypatch.setattr(type(store), "read_page_values", swap)
     report = prove(store, samplers=["balanced"], ratio=0.1, draws=100, num_trajectories=1)

@@ -55,10 +55,10 @@ def test_a_subject_is_what_the_store_holds(name: str, tmp_path: Path) -> None:
     np.testing.assert_array_equal(subject.values, source.frames[0][0, -1])
     np.testing.assert_array_equal(subject.importance.reshape(-1), store.importance(0))
     np.testing.assert_array_equal(subject.places, store.coordinates(0)[subject.points])
-    assert sorted(subject.points.tolist()) == list(range(subject.values.size))
+    assert sorted(subject.points.tolist()) == store.drawn_points(0).tolist()
     np.testing.assert_allclose(subject.stands_for, 1.0)
     assert subject.weight_sum == pytest.approx(1.0)
-    assert subject.effective_points == pytest.approx(subject.values.size)
+    assert subject.effective_points == pytest.approx(store.layout(0).num_points)
 
 
 def test_a_vector_is_shown_by_its_length_and_a_component_by_its_name(tmp_path: Path) -> None:

@@ -75,6 +75,10 @@ def reread(text: str) -> Manifest:
         (AxisSpec, {"name": "x", "lower": 1.0, "upper": 1.0}, "lower=1.0 must be less than upper=1.0"),
         (AxisSpec, {"name": "x", "lower": 0.0, "upper": float("inf")}, "finite number"),
         (AxisSpec, {"name": "x", "lower": 0.0, "upper": "1"}, "valid number"),
+        (AxisSpec, {"name": "x", "lower": 0.0, "upper": 1.0, "kind": "latitude"}, "must be degrees or radians, not ''"),
+        (AxisSpec, {"name": "x", "lower": 0.0, "upper": 1.0, "kind": "longitude", "unit": "m"}, "not 'm'"),
+        (AxisSpec, {"name": "x", "lower": 0.0, "upper": 91.0, "kind": "latitude", "unit": "deg"}, "leaves -90 to 90"),
+        (AxisSpec, {"name": "x", "lower": -1.0, "upper": 1.0, "kind": "colatitude", "unit": "rad"}, "leaves 0 to 180"),
         (LayoutSpec, {"page_points": 0, "num_strata": 1, "block_points": 1}, "greater than or equal to 1"),
         (LayoutSpec, {"page_points": 8, "num_strata": 65, "block_points": 1}, "less than or equal to 64"),
         (LayoutSpec, {"page_points": 8.0, "num_strata": 1, "block_points": 1}, "valid integer"),
@@ -121,6 +125,7 @@ def test_geometry() -> None:
     for values, message in [
         ({"axes": (axes[0], axes[0])}, "axis names must be distinct"),
         ({"axes": axes, "shape": (4,)}, r"shape \(4,\) has 1 entries for 2 axes"),
+        ({"axes": axes, "stored_measures": True}, "the measures of a grid follow from its axes"),
         ({"axes": ()}, "at least 1 item"),
         ({"axes": (*axes, axes[0].model_copy(update={"name": "z"}), axes[0])}, "at most 3 items"),
     ]:
@@ -163,6 +168,14 @@ def test_unknown_and_repeated_fields_are_refused() -> None:
             {"boundaries": (BoundarySpec(name="b", kind="wall", axes=("x",)),) * 2},
             "boundaries must have distinct names",
         ),
+        (
+            {
+                "estimand": "integral",
+                "geometry": GeometrySpec(kind="points", axes=(AxisSpec(name="x", lower=0.0, upper=1.0),)),
+            },
+            "an integral needs the measures of cells",
+        ),
+        ({"missing_fields": ("density",)}, r"missing_fields names \['density'\], which are no fields"),
         ({"dtype": "float16"}, "Input should be 'float32' or 'float64'"),
         ({"num_trajectories": 0}, "greater than or equal to 1"),
     ],

@@ -10,12 +10,13 @@ A metric of your own is a class like those beside this file, in a module that ca
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-from jaxtyping import Float, Float64
+from jaxtyping import Float, Float64, Int64
 
 from ups_data.schema import FieldSpec, GeometryKind
 
@@ -57,6 +58,11 @@ class GridGeometry:
         """Nodes per axis."""
         return tuple(axis.size for axis in self.axes)
 
+    @property
+    def size(self) -> int:
+        """Number of points."""
+        return math.prod(self.shape)
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class CloudGeometry:
@@ -68,6 +74,11 @@ class CloudGeometry:
     def shape(self) -> tuple[int, ...]:
         """The number of points, as the shape of a map."""
         return (len(self.coordinates),)
+
+    @property
+    def size(self) -> int:
+        """Number of points."""
+        return len(self.coordinates)
 
 
 Geometry = GridGeometry | CloudGeometry
@@ -96,7 +107,7 @@ class ImportanceMetric(ABC):
 
     @abstractmethod
     def update(self, frame: Float[np.ndarray, "channel *space"]) -> None:
-        """Add the next frame, which is read only and may be reused for the one after it."""
+        """Add the next frame, which is read only and may be reused for the one after it; NaN where values miss."""
 
     @abstractmethod
     def result(self) -> Float64[np.ndarray, "map *space"]:
@@ -108,16 +119,22 @@ class RootMeanSquareMetric(ImportanceMetric):
 
     def __init__(self, geometry: Geometry, subject: Subject) -> None:
         super().__init__(geometry, subject)
-        self.num_frames = 0
+        # One number where no square is ever missing, else one of each square.
+        self.num_frames: int | Int64[np.ndarray, "map *space"] = 0
         self._sum: Float64[np.ndarray, "map *space"] | None = None
 
     def add_squares(self, squares: Float64[np.ndarray, "map *space"]) -> None:
-        """Add the squares that belong to one frame; the array is kept."""
+        """Add the squares that belong to one frame, NaN where they are missing; the array is kept."""
+        missing = np.isnan(squares)
+        if missing.any():
+            squares[missing] = 0.0
+            self.num_frames = self.num_frames + ~missing
+        else:
+            self.num_frames = self.num_frames + 1
         self._sum = squares if self._sum is None else np.add(self._sum, squares, out=self._sum)
-        self.num_frames += 1
 
     def result(self) -> Float64[np.ndarray, "map *space"]:
-        """Return the root of the mean square; zero everywhere where nothing was added."""
+        """Return the root of the mean square; zero where nothing was added."""
         if self._sum is None:
             return np.zeros((1, *self.geometry.shape))
-        return np.sqrt(self._sum / self.num_frames)
+        return np.sqrt(self._sum / np.maximum(self.num_frames, 1))

@@ -2,6 +2,9 @@
 
 Taken by slopes between neighbours: those of a constant field are exactly zero, where the formulas that weight values
 leave rounding, which a map of mean 1 would blow up.
+
+Missing values are NaN. A derivative is taken from one side where the value on the other one is missing, is zero where
+nothing tells it, and is NaN where the value itself is missing.
 """
 
 from __future__ import annotations
@@ -26,7 +29,9 @@ def axis_derivative(
     inner = (steps[:-1] * slopes[..., 1:] + steps[1:] * slopes[..., :-1]) / (steps[:-1] + steps[1:])
     if geometry.periods[axis] is None:
         inner = np.concatenate([slopes[..., :1], inner, slopes[..., -1:]], axis=-1)
-    return np.moveaxis(inner, -1, axis + 1)
+    if np.isnan(slopes).any():
+        inner = _fill_from_one_side(inner, slopes, wraps=geometry.periods[axis] is not None)
+    return _settle(np.moveaxis(inner, -1, axis + 1), values)
 
 
 def second_derivative(
@@ -45,7 +50,25 @@ def second_derivative(
     inner = np.diff(slopes, axis=-1) / ((steps[:-1] + steps[1:]) / 2)
     if period is None:
         inner = np.concatenate([inner[..., :1], inner, inner[..., -1:]], axis=-1)
-    return np.moveaxis(inner, -1, axis + 1)
+    return _settle(np.moveaxis(inner, -1, axis + 1), values)
+
+
+def _fill_from_one_side(
+    inner: Float64[np.ndarray, "*rest node"], slopes: Float64[np.ndarray, "*rest step"], *, wraps: bool
+) -> Float64[np.ndarray, "*rest node"]:
+    """Put the slope of the side that is known where the other one is missing."""
+    unknown = np.full_like(inner[..., :1], np.nan)
+    left = slopes[..., :-1] if wraps else np.concatenate([unknown, slopes], axis=-1)
+    right = slopes[..., 1:] if wraps else np.concatenate([slopes, unknown], axis=-1)
+    return np.where(np.isnan(inner), np.where(np.isnan(left), right, left), inner)
+
+
+def _settle(
+    derivative: Float64[np.ndarray, "channel *space"], values: Float64[np.ndarray, "channel *space"]
+) -> Float64[np.ndarray, "channel *space"]:
+    """Make zero what is not known where the value is."""
+    unknown = np.isnan(derivative)
+    return np.where(unknown & ~np.isnan(values), 0.0, derivative) if unknown.any() else derivative
 
 
 def _slopes(

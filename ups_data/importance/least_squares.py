@@ -53,16 +53,32 @@ class CloudGradient:
             self._inverse[block] = _pseudo_inverse(self._offsets(block))
 
     def squared_norm(self, values: Float64[np.ndarray, "channel point"]) -> Float64[np.ndarray, "channel point"]:
-        """Return |grad u|^2 of every channel at every point."""
+        """Return |grad u|^2 of every channel at every point; missing values are NaN and no one's neighbours."""
         squares = np.empty_like(values)
         for block in self._blocks():
             offsets = self._offsets(block)
             for channel, result in zip(values, squares, strict=True):
                 changes = channel[self._neighbours[block]] - channel[block, None]
-                moments = np.einsum("pnd,pn->pd", offsets, changes)
-                gradient = np.einsum("pde,pe->pd", self._inverse[block], moments) / self._scale[block, None]
-                result[block] = np.square(gradient).sum(axis=1)
+                inverse = self._inverse[block]
+                if np.isnan(changes).any():
+                    inverse = self._leave_out_missing(inverse, offsets, changes)
+                moments = np.einsum("pnd,pn->pd", offsets, np.nan_to_num(changes, copy=False))
+                gradient = np.einsum("pde,pe->pd", inverse, moments) / self._scale[block, None]
+                result[block] = np.where(np.isnan(channel[block]), np.nan, np.square(gradient).sum(axis=1))
         return squares
+
+    @staticmethod
+    def _leave_out_missing(
+        inverse: Float64[np.ndarray, "point dim dim"],
+        offsets: Float64[np.ndarray, "point neighbour dim"],
+        changes: Float64[np.ndarray, "point neighbour"],
+    ) -> Float64[np.ndarray, "point dim dim"]:
+        """Return A^+ of the neighbours that have a value; a neighbour at no distance has no part in A."""
+        affected = np.isnan(changes).any(axis=1)
+        known = np.where(np.isnan(changes[affected])[..., None], 0.0, offsets[affected])
+        inverse = inverse.copy()
+        inverse[affected] = _pseudo_inverse(known)
+        return inverse
 
     def _blocks(self) -> Iterator[slice]:
         for start in range(0, len(self._coordinates), _BLOCK_POINTS):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Float, Float64
+from jaxtyping import Bool, Float, Float64, Int64
 
 from ups_data.errors import ConfigError, SchemaError, suggest
 from ups_data.importance.base import Geometry, ImportanceMetric, Subject
@@ -72,36 +72,62 @@ class ImportanceMap:
         self._spec = spec
         self._geometry = geometry
         self._metrics = {name: _factory(name)(geometry, subject) for name in spec.metrics}
+        # Which points had a value in any frame so far; True where all had one.
+        self._seen: Bool[np.ndarray, " point"] | bool = False
 
     def update(self, frame: Float[np.ndarray, "channel *space"]) -> None:
-        """Add the next frame of the trajectory."""
+        """Add the next frame; NaN where values are missing."""
         for metric in self._metrics.values():
             metric.update(frame)
+        if self._seen is True:
+            return
+        missing = np.isnan(frame)
+        there = ~missing.all(axis=0).reshape(-1) if missing.any() else True
+        self._seen = np.logical_or(self._seen, there) if isinstance(there, np.ndarray) else True
 
-    def result(self) -> Float64[np.ndarray, " point"]:
-        """Return the map in point-id order, positive and of mean 1.
+    @property
+    def num_points(self) -> int:
+        """Points that had a value in any frame so far."""
+        return self._geometry.size if self._seen is True else int(np.count_nonzero(self._seen))
+
+    def result(self, measures: Float64[np.ndarray, " point"] | None = None) -> Float64[np.ndarray, " point"]:
+        """Return the map in point-id order, positive and of mean 1; NaN at points without a value in any frame.
+
+        Args:
+            measures: of the points' cells, positive, where draws shall estimate integrals: what counts then is the
+                importance times the measure.
 
         Raises:
             ConfigError: a metric of the user's own gave maps of another shape, or values that are no importance.
         """
-        mixture = np.zeros(self._geometry.shape)
+        drawn = np.flatnonzero(self._seen) if isinstance(self._seen, np.ndarray) else slice(None)
+        mixture = np.zeros(self.num_points)
         for name, metric in self._metrics.items():
-            mixture += self._spec.metrics[name] * _average_maps(self._read_maps(name, metric))
+            mixture += self._spec.metrics[name] * _average_maps(self._read_maps(name, metric, drawn))
         if mixture.any():
             mixture = _clip((mixture / mixture.mean()) ** self._spec.exponent, self._spec.clip)
             mixture = mixture / mixture.mean() + self._spec.floor
-            mixture /= mixture.mean()
         else:
             mixture[...] = 1.0
-        return mixture.reshape(-1)
+        if measures is not None:
+            mixture *= measures[drawn]
+        mixture /= mixture.mean()
+        if isinstance(drawn, slice):
+            return mixture
+        importance = np.full(self._geometry.size, np.nan)
+        importance[drawn] = mixture
+        return importance
 
-    def _read_maps(self, name: str, metric: ImportanceMetric) -> Float64[np.ndarray, "map *space"]:
+    def _read_maps(
+        self, name: str, metric: ImportanceMetric, drawn: slice | Int64[np.ndarray, " drawn"]
+    ) -> Float64[np.ndarray, "map drawn"]:
         maps = np.asarray(metric.result(), dtype=np.float64)
         if maps.shape[1:] != self._geometry.shape or not len(maps):
             raise ConfigError(
                 f"importance metric {name!r} gave an array of shape {maps.shape}; one map or more of shape "
                 f"{self._geometry.shape} must come"
             )
+        maps = maps.reshape(len(maps), -1)[:, drawn]
         if not (np.isfinite(maps) & (maps >= 0)).all():
             raise ConfigError(f"importance metric {name!r} gave values that are negative or not finite")
         return maps
@@ -111,7 +137,7 @@ def _factory(name: str) -> type[ImportanceMetric] | FunctionFactory:
     return METRICS[name] if name in METRICS else load_factory(name)
 
 
-def _clip(values: Float64[np.ndarray, "*space"], clip: ClipSpec | None) -> Float64[np.ndarray, "*space"]:
+def _clip(values: Float64[np.ndarray, " drawn"], clip: ClipSpec | None) -> Float64[np.ndarray, " drawn"]:
     if clip is not None and clip.times_mean is not None:
         return np.minimum(values, clip.times_mean * values.mean())
     if clip is not None and clip.quantile is not None:
@@ -120,7 +146,7 @@ def _clip(values: Float64[np.ndarray, "*space"], clip: ClipSpec | None) -> Float
     return values
 
 
-def _average_maps(maps: Float64[np.ndarray, "map *space"]) -> Float64[np.ndarray, "*space"]:
-    means = maps.reshape(len(maps), -1).mean(axis=1)
+def _average_maps(maps: Float64[np.ndarray, "map drawn"]) -> Float64[np.ndarray, " drawn"]:
+    means = maps.mean(axis=1)
     scaled = [part / mean for part, mean in zip(maps, means, strict=True) if mean > 0]
-    return np.mean(scaled, axis=0) if scaled else np.zeros(maps.shape[1:])
+    return np.mean(scaled, axis=0) if scaled else np.zeros(maps.shape[1])

@@ -27,7 +27,10 @@ class ValueMetric(ImportanceMetric):
     def result(self) -> Float64[np.ndarray, "channel *space"]:
         """Return the distances, in units of the channels."""
         mean = self._moments.mean.reshape(len(self._moments.mean), -1)
-        # Counted from the first point: the mean of a constant is rounded, its distance from itself is not.
-        relative = mean - mean[:, :1]
-        distance = relative - relative.mean(axis=1, keepdims=True)
+        there = np.broadcast_to(np.asarray(self._moments.num_frames) > 0, self._moments.mean.shape)
+        there = there.reshape(mean.shape)
+        # Counted from a first point: the mean of a constant is rounded, its distance from itself is not.
+        relative = mean - np.take_along_axis(mean, np.argmax(there, axis=1)[:, None], axis=1)
+        total = np.where(there, relative, 0.0).sum(axis=1, keepdims=True)
+        distance = np.where(there, relative - total / np.maximum(there.sum(axis=1, keepdims=True), 1), 0.0)
         return np.sqrt(self._moments.variance + np.square(distance).reshape(self._moments.mean.shape))

@@ -53,7 +53,7 @@ class GridEncoder(torch.nn.Module):
             raise ConfigError(f"a grid encoder needs a grid, the problem has {problem.geometry}: use the point encoder")
         self.config, self.problem = config, problem
         self._check_shape(problem.grid_shape)
-        channels = problem.num_input_frames * problem.num_inputs * config.patch**problem.dims
+        channels = problem.num_input_frames * problem.num_encoded * config.patch**problem.dims
         self.embed = LatticeConvolution(channels, width, periodic=problem.periodic)
         blocks = [ResidualConvolutions(width, periodic=problem.periodic) for _ in range(config.stem_blocks)]
         self.stem = torch.nn.Sequential(*blocks)
@@ -116,7 +116,7 @@ class GridEncoder(torch.nn.Module):
         return values.transpose(1, 2).unflatten(2, self.problem.grid_shape), trained
 
     def _check_inputs(self, inputs: Float[torch.Tensor, "batch time_in channel *space"]) -> None:
-        wanted = (self.problem.num_input_frames, self.problem.num_inputs)
+        wanted = (self.problem.num_input_frames, self.problem.num_encoded)
         if tuple(inputs.shape[1:3]) != wanted or inputs.ndim != 3 + self.problem.dims:
             raise ConfigError(
                 f"the encoder was made for {wanted[0]} frames of {wanted[1]} channels in {self.problem.dims}-D, inputs "

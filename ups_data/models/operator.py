@@ -87,10 +87,19 @@ class NeuralOperator(torch.nn.Module):
         if isinstance(self.encoder, GridEncoder):
             if batch.input_axes is None:
                 raise DatasetError("this model encodes grids, the batch holds points")
-            return self.encoder(batch.inputs, batch.input_axes)
+            return self.encoder(self._encoded(batch), batch.input_axes)
         if batch.input_coords is None:
             raise DatasetError("this model encodes points, the batch holds a grid")
-        return self.encoder(batch.inputs, batch.input_coords, batch.input_mask)
+        return self.encoder(self._encoded(batch), batch.input_coords, batch.input_mask)
+
+    def _encoded(self, batch: SparseBatch) -> Float[torch.Tensor, "batch time_in channel *space"]:
+        """Return the input, and after its channels where those that may lack values have them."""
+        if not self.problem.missing_inputs:
+            return batch.inputs
+        if batch.input_valid is None:
+            raise DatasetError("this model was made for inputs that lack values, the batch does not tell which")
+        valid = batch.input_valid[:, :, list(self.problem.missing_inputs)]
+        return torch.cat([batch.inputs, valid.to(batch.inputs.dtype)], dim=2)
 
     def advance(self, latent: Lattice, batch: SparseBatch, frame: int) -> Lattice:
         """Take the tokens to target frame `frame`, from the frame before it (or from the last input)."""

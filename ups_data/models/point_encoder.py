@@ -60,7 +60,7 @@ class PointEncoder(torch.nn.Module):
                 f"{problem.axis_names}; give one number for all axes, or one each"
             )
         self.features = FourierFeatures(problem.periodic, config.frequencies)
-        channels = problem.num_input_frames * problem.num_inputs + self.features.num_features
+        channels = problem.num_input_frames * problem.num_encoded + self.features.num_features
         self.of_point = torch.nn.Linear(channels, config.hidden)
         self.of_offset = torch.nn.Linear(problem.dims, config.hidden, bias=False)
         self.message = torch.nn.Linear(config.hidden, width)

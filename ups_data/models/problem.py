@@ -33,6 +33,7 @@ class ProblemSpec(Record):
         grid_axes: physical node coordinates of each axis of the training grid, None for points and meshes.
         num_input_frames: frames that the encoder sees.
         input_fields, target_fields: fields in channel order.
+        missing_inputs: numbers of the input channels that may lack values; the encoder is told where.
         parameter_mean, parameter_scale: map of the parameters to order one; a constant parameter has scale 1.
         time_step: unit of steps in time: from the last input to the first target; 1 where they coincide (steady).
         time_span: unit of the model's clock: the last time of the first trajectory, 1 where that is 0.
@@ -47,6 +48,7 @@ class ProblemSpec(Record):
     num_input_frames: Annotated[int, pydantic.Field(ge=1)]
     input_fields: tuple[FieldChannels, ...] = pydantic.Field(min_length=1)
     target_fields: tuple[FieldChannels, ...] = pydantic.Field(min_length=1)
+    missing_inputs: tuple[int, ...] = ()
     parameter_mean: tuple[float, ...] = ()
     parameter_scale: tuple[float, ...] = ()
     time_step: Annotated[float, pydantic.Field(gt=0)] = 1.0
@@ -72,6 +74,7 @@ class ProblemSpec(Record):
             num_input_frames=window.inputs,
             input_fields=_channels(dataset, "input"),
             target_fields=_channels(dataset, "target"),
+            missing_inputs=dataset.missing_inputs,
             parameter_mean=tuple(parameter.mean for parameter in dataset.parameters),
             parameter_scale=tuple(
                 parameter.std if parameter.std > _CONSTANT * abs(parameter.mean) else 1.0
@@ -95,6 +98,11 @@ class ProblemSpec(Record):
     def num_inputs(self) -> int:
         """Channels of one input frame."""
         return sum(field.channels for field in self.input_fields)
+
+    @property
+    def num_encoded(self) -> int:
+        """Channels that an encoder sees of one frame: those of the input, and where some of them are valid."""
+        return self.num_inputs + len(self.missing_inputs)
 
     @property
     def num_targets(self) -> int:

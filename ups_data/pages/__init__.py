@@ -1,5 +1,6 @@
 """The page layout: curve order, strata, dealing, draws and weights. Pure NumPy, no I/O."""
 
+from ups_data.pages.blocks import FrameBlocks, cut_blocks
 from ups_data.pages.curve import cloud_order, grid_order
 from ups_data.pages.draw import PageDraw, PointDraw, draw_pages, page_budgets, page_shares
 from ups_data.pages.layout import (
@@ -12,12 +13,14 @@ from ups_data.pages.layout import (
 )
 
 __all__ = [
+    "FrameBlocks",
     "PageDraw",
     "PageLayout",
     "PageTable",
     "PointDraw",
     "build_pages",
     "cloud_order",
+    "cut_blocks",
     "default_block_points",
     "default_num_strata",
     "default_page_points",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float, Float64, Int64
@@ -22,16 +22,18 @@ class PageLayout:
     """How many pages each stratum of one trajectory has.
 
     Attributes:
-        num_points: points of the trajectory, N.
+        num_points: points that may be drawn, N: all but those that hold no value in any frame.
         page_points: entries of a page, P.
         stratum_pages: pages of each stratum, R_s (S,); the strata's pages follow one another.
         stratum_mass: importance of each stratum's points, summed and divided by the total (S,).
+        resting_pages: pages after those of the strata, with the points that no draw may take.
     """
 
     num_points: int
     page_points: int
     stratum_pages: Int64[np.ndarray, " stratum"]
     stratum_mass: Float64[np.ndarray, " stratum"]
+    resting_pages: int = 0
 
     def __post_init__(self) -> None:
         pages = self.stratum_pages
@@ -45,8 +47,13 @@ class PageLayout:
 
     @property
     def num_pages(self) -> int:
-        """Pages of the trajectory, R."""
+        """Pages of all strata, R."""
         return int(self.stratum_pages.sum())
+
+    @property
+    def all_pages(self) -> int:
+        """Pages of all points, drawn or not."""
+        return self.num_pages + self.resting_pages
 
     @property
     def num_strata(self) -> int:
@@ -62,7 +69,7 @@ class PageLayout:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PageTable:
-    """A layout and the point that stands at every entry of every page (R, P), -1 for padding."""
+    """A layout and the point that stands at every entry of every page, resting ones too; -1 for padding."""
 
     layout: PageLayout
     index: Int64[np.ndarray, "page entry"]
@@ -96,26 +103,80 @@ def build_pages(
     num_strata: int,
     block_points: int,
     seed: int,
-    trajectory: int,
+    key: tuple[int, int],
+    all_pages: int | None = None,
 ) -> PageTable:
-    """Lay out the points of one trajectory: strata by importance, curve order, dealing.
+    """Lay out points: strata by importance, curve order, dealing.
 
     Args:
-        importance: non-negative, finite (N,).
+        importance: non-negative, finite (N,), NaN for points that no draw may take.
         order: point ids in curve order (N,).
         page_points: entries of a page, P.
         num_strata: bands of importance wanted, S.
         block_points: consecutive points of the curve that share a stratum.
         seed: seed of the layout.
-        trajectory: number of the trajectory; with the seed it keys the dealing shifts.
+        key: numbers of the trajectory and of its block of frames; with the seed they key the dealing shifts.
+        all_pages: pages that the table must have, those of points at rest and empty ones included; as many as are
+            needed by default.
     """
+    resting = np.isnan(importance)
+    if not resting.any():
+        table = _build_drawn(
+            importance,
+            order,
+            page_points=page_points,
+            num_strata=num_strata,
+            block_points=block_points,
+            random=generator(seed=seed, stream=Stream.DEAL, words=key),
+        )
+    else:
+        # Points are numbered anew without those at rest, and get their own numbers back at the end.
+        drawn = np.flatnonzero(~resting)
+        places = np.cumsum(~resting) - 1
+        table = _build_drawn(
+            importance[drawn],
+            places[order[~resting[order]]],
+            page_points=page_points,
+            num_strata=num_strata,
+            block_points=block_points,
+            random=generator(seed=seed, stream=Stream.DEAL, words=key),
+        )
+        table = PageTable(layout=table.layout, index=np.where(table.index < 0, -1, drawn[table.index]))
+    return _add_resting(table, order[resting[order]], all_pages)
+
+
+def _add_resting(table: PageTable, points: Int64[np.ndarray, " point"], all_pages: int | None) -> PageTable:
+    """Append pages of points that no draw may take, and empty ones up to `all_pages`."""
+    size, drawn = table.layout.page_points, len(table.index)
+    needed = -(-points.size // size)
+    wanted = drawn + needed if all_pages is None else all_pages
+    if wanted < drawn + needed:
+        raise ValueError(f"{drawn} pages to draw and {needed} of points at rest do not fit on {wanted}")
+    if wanted == drawn:
+        return table
+    rest = np.full((wanted - drawn) * size, -1, dtype=np.int64)
+    rest[: points.size] = points
+    return PageTable(
+        layout=replace(table.layout, resting_pages=wanted - drawn),
+        index=np.concatenate([table.index, rest.reshape(-1, size)]),
+    )
+
+
+def _build_drawn(
+    importance: Float[np.ndarray, " point"],
+    order: Int64[np.ndarray, " point"],
+    *,
+    page_points: int,
+    num_strata: int,
+    block_points: int,
+    random: np.random.Generator,
+) -> PageTable:
     ranking, stratum_pages = cut_strata(
         importance, order, page_points=page_points, num_strata=num_strata, block_points=block_points
     )
     band = np.empty(importance.size, dtype=np.int64)
     ends = np.minimum(np.cumsum(stratum_pages) * page_points, importance.size)
     band[ranking] = np.searchsorted(ends, np.arange(importance.size), side="right")
-    random = generator(seed=seed, stream=Stream.DEAL, words=(trajectory, 0))
     by_band = order[np.argsort(band[order], kind="stable")]
     starts = np.concatenate([[0], ends[:-1]])
     tables = [

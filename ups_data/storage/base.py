@@ -94,9 +94,39 @@ class Store(ABC):
         """Return the scalar parameters of a trajectory, in manifest order."""
         return self.tables.parameters[self._check(trajectory)]
 
-    def layout(self, trajectory: int) -> PageLayout:
-        """Return how the points of a trajectory are laid out on pages."""
-        return self.tables.layout(self._check(trajectory), self.manifest.layout.page_points)
+    def num_blocks(self, trajectory: int) -> int:
+        """Return how many blocks of frames of a trajectory have a page layout of their own; most often one."""
+        return int(self.tables.num_blocks[self._check(trajectory)])
+
+    def block_frames(self, trajectory: int, block: int) -> range:
+        """Return the frames whose values are stored on the pages of a block; blocks overlap."""
+        number = self._check_block(trajectory, block)
+        start = int(self.tables.block_start[number])
+        return range(start, start + int(self.tables.block_frames[number]))
+
+    def block_of(self, trajectory: int, frames: Sequence[int]) -> int:
+        """Return the block in which the first of some frames lies, and all others must.
+
+        Raises:
+            DatasetError: no block holds all of them.
+        """
+        chosen = self._check_frames(trajectory, frames)
+        first = int(self.tables.block_offsets[trajectory])
+        starts = self.tables.block_start[first : first + self.num_blocks(trajectory)]
+        block = int(np.searchsorted(starts, chosen.min(), side="right")) - 1
+        held = self.block_frames(trajectory, block)
+        if chosen.max() not in held:
+            raise DatasetError(
+                f"target frames {chosen.min()} to {chosen.max()} of trajectory {trajectory} lie in no one block of "
+                f"{self.location}: the one that begins at frame {held.start} ends before frame {held.stop}. Use "
+                f"windows whose targets span at most {self.manifest.layout.target_span} frames, or convert with a "
+                f"larger target_span"
+            )
+        return block
+
+    def layout(self, trajectory: int, block: int = 0) -> PageLayout:
+        """Return how the points of a trajectory are laid out on pages for a block of its frames."""
+        return self.tables.layout(self._check_block(trajectory, block), self.manifest.layout.page_points)
 
     def axes(self, trajectory: int) -> tuple[Float64[np.ndarray, " _"], ...]:
         """Return the node coordinates of each axis of a grid.
@@ -124,8 +154,20 @@ class Store(ABC):
         """Read chosen channels of whole frames, in point-id order."""
 
     @abstractmethod
-    def read_page_points(self, trajectory: int, pages: Integer[np.ndarray, " page"]) -> PagePoints:
-        """Read which points stand on the given pages, and where they lie."""
+    def read_page_points(self, trajectory: int, pages: Integer[np.ndarray, " page"], block: int = 0) -> PagePoints:
+        """Read which points stand on the given pages of a block, and where they lie."""
+
+    @abstractmethod
+    def read_page_measures(
+        self, trajectory: int, pages: Integer[np.ndarray, " page"], points: PagePoints, block: int = 0
+    ) -> Float64[np.ndarray, " query"]:
+        """Return the measures of the cells of the points that `read_page_points` gave for the same pages.
+
+        NaN on padding.
+
+        Raises:
+            DatasetError: the store holds points or meshes whose source told none.
+        """
 
     @abstractmethod
     def read_page_values(
@@ -134,21 +176,49 @@ class Store(ABC):
         frames: Sequence[int],
         pages: Integer[np.ndarray, " page"],
         channels: tuple[int, ...],
+        block: int = 0,
     ) -> Float[np.ndarray, "time query channel"]:
-        """Read chosen channels of all entries of the given pages (T, Q, C), NaN on padding."""
+        """Read chosen channels of all entries of the given pages (T, Q, C), NaN on padding and where values miss.
+
+        Args:
+            trajectory: its number.
+            frames: frames of the trajectory, all of which the block holds.
+            pages: pages of the block.
+            channels: channels in the order wanted.
+            block: number of the block in its trajectory.
+        """
 
     @abstractmethod
     def coordinates(self, trajectory: int) -> Float64[np.ndarray, "point dim"]:
         """Return the physical coordinates of all points (N, D), in point-id order."""
 
     @abstractmethod
-    def importance(self, trajectory: int) -> Float[np.ndarray, " point"]:
-        """Return the importance map of a trajectory, in point-id order."""
+    def importance(self, trajectory: int, block: int = 0) -> Float[np.ndarray, " point"]:
+        """Return the importance map of a block of frames, in point-id order; NaN where no draw may go."""
+
+    @abstractmethod
+    def drawn_points(self, trajectory: int, block: int = 0) -> Int64[np.ndarray, " point"]:
+        """Return the points that draws may take in a block, rising: those that have a value in any of its frames."""
+
+    @abstractmethod
+    def measures(self, trajectory: int) -> Float64[np.ndarray, " point"]:
+        """Return the measure (length, area, volume) of each point's cell, in point-id order.
+
+        Raises:
+            DatasetError: the store holds points or meshes whose source told none.
+        """
 
     def _check(self, trajectory: int) -> int:
         if not 0 <= trajectory < len(self):
             raise IndexError(f"trajectory {trajectory} outside of [0, {len(self)}) in {self.location}")
         return trajectory
+
+    def _check_block(self, trajectory: int, block: int) -> int:
+        """Return the number of a block over all trajectories."""
+        count = self.num_blocks(trajectory)
+        if not 0 <= block < count:
+            raise IndexError(f"block {block} outside of [0, {count}) of trajectory {trajectory} in {self.location}")
+        return int(self.tables.block_offsets[trajectory]) + block
 
     def _check_frames(self, trajectory: int, frames: Sequence[int]) -> Int64[np.ndarray, " frame"]:
         count = self.num_frames(trajectory)

@@ -20,6 +20,11 @@ TABLE_DTYPES = {
     "num_frames": "int64",
     "num_points": "int64",
     "split": "uint8",
+    "num_blocks": "int64",
+    "block_start": "int64",
+    "block_frames": "int64",
+    "block_pages": "int64",
+    "drawn_points": "int64",
     "stratum_pages": "int32",
     "stratum_mass": "float64",
     "parameters": "float64",
@@ -32,6 +37,9 @@ TABLE_DTYPES = {
 
 _RANKS = {"stratum_pages": 2, "stratum_mass": 2, "parameters": 2, "geometry_shape": 2}
 
+_PER_TRAJECTORY = ("num_frames", "num_points", "split", "num_blocks", "parameters", "geometry")
+_PER_BLOCK = ("block_start", "block_frames", "block_pages", "drawn_points", "stratum_pages", "stratum_mass")
+
 
 def table_rank(name: str) -> int:
     """Return the number of axes of a table."""
@@ -40,13 +48,20 @@ def table_rank(name: str) -> int:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TrajectoryTables:
-    """One row a trajectory, or flat rows with offsets.
+    """One row a trajectory, one row a block of frames, or flat rows with offsets.
+
+    Blocks (B in all) stand trajectory after trajectory, in the order of their frames.
 
     Attributes:
         num_frames, num_points: sizes (n,).
         split: number of the split in manifest order (n,).
-        stratum_pages: pages of each stratum (n, S).
-        stratum_mass: importance of each stratum (n, S), summing to 1.
+        num_blocks: blocks of frames that have a page layout of their own (n,).
+        block_start: first frame of each block in its trajectory (B,).
+        block_frames: frames whose pages are stored with the block (B,).
+        block_pages: pages of all points (B,).
+        drawn_points: points that may be drawn (B,); the others stand on the last pages.
+        stratum_pages: pages of each stratum (B, S).
+        stratum_mass: importance of each stratum (B, S), summing to 1.
         parameters: scalars (n, K), K may be 0.
         times: times of all frames of all trajectories, one after another.
         geometry: number of the trajectory's grid (n,); trajectories that share a grid share its axes. For points
@@ -58,8 +73,13 @@ class TrajectoryTables:
     num_frames: Int64[np.ndarray, " trajectory"]
     num_points: Int64[np.ndarray, " trajectory"]
     split: UInt8[np.ndarray, " trajectory"]
-    stratum_pages: Int32[np.ndarray, "trajectory stratum"]
-    stratum_mass: Float64[np.ndarray, "trajectory stratum"]
+    num_blocks: Int64[np.ndarray, " trajectory"]
+    block_start: Int64[np.ndarray, " block"]
+    block_frames: Int64[np.ndarray, " block"]
+    block_pages: Int64[np.ndarray, " block"]
+    drawn_points: Int64[np.ndarray, " block"]
+    stratum_pages: Int32[np.ndarray, "block stratum"]
+    stratum_mass: Float64[np.ndarray, "block stratum"]
     parameters: Float64[np.ndarray, "trajectory parameter"]
     times: Float64[np.ndarray, " frame"]
     geometry: Int32[np.ndarray, " trajectory"]
@@ -77,32 +97,34 @@ class TrajectoryTables:
         return _offsets(self.num_frames)
 
     @cached_property
+    def block_offsets(self) -> Int64[np.ndarray, " offset"]:
+        """Blocks of the store before each trajectory, and the total (n + 1,)."""
+        return _offsets(self.num_blocks)
+
+    @cached_property
     def page_offsets(self) -> Int64[np.ndarray, " offset"]:
-        """Rows of `pages/index` before each trajectory, and the total (n + 1,)."""
-        return _offsets(self.num_pages)
+        """Rows of `pages/index` before each block, and the total (B + 1,)."""
+        return _offsets(self.block_pages)
 
     @cached_property
     def value_offsets(self) -> Int64[np.ndarray, " offset"]:
-        """Rows of `pages/values` before each trajectory, and the total (n + 1,)."""
-        return _offsets(self.num_pages * self.num_frames)
+        """Rows of `pages/values` before each block, and the total (B + 1,)."""
+        return _offsets(self.block_pages * self.block_frames)
 
     @cached_property
     def axis_offsets(self) -> Int64[np.ndarray, " offset"]:
         """Entries of `axis_nodes` before each axis of each grid, and the total (G * D + 1,)."""
         return _offsets(self.geometry_shape.reshape(-1))
 
-    @cached_property
-    def num_pages(self) -> Int64[np.ndarray, " trajectory"]:
-        """Pages of each trajectory."""
-        return self.stratum_pages.sum(axis=1, dtype=np.int64)
-
-    def layout(self, trajectory: int, page_points: int) -> PageLayout:
-        """Return the page layout of a trajectory."""
+    def layout(self, block: int, page_points: int) -> PageLayout:
+        """Return the page layout of a block, counted over all trajectories."""
+        stratum_pages = self.stratum_pages[block].astype(np.int64)
         return PageLayout(
-            num_points=int(self.num_points[trajectory]),
+            num_points=int(self.drawn_points[block]),
             page_points=page_points,
-            stratum_pages=self.stratum_pages[trajectory].astype(np.int64),
-            stratum_mass=self.stratum_mass[trajectory],
+            stratum_pages=stratum_pages,
+            stratum_mass=self.stratum_mass[block],
+            resting_pages=int(self.block_pages[block] - stratum_pages.sum()),
         )
 
     def times_of(self, trajectory: int) -> Float64[np.ndarray, " time"]:
@@ -132,21 +154,49 @@ class TrajectoryTables:
 
     def _rules(self, page_points: int, splits: tuple[int, ...]) -> Iterator[tuple[bool, str]]:
         # Evaluated one after another: a rule may rely on those before it.
-        flat = {"times", "axis_nodes", "geometry_shape"}
-        lengths = {len(getattr(self, name)) for name in self.names() if name not in flat}
+        lengths = {len(getattr(self, name)) for name in _PER_TRAJECTORY}
         yield len(lengths) == 1, "they differ in length"
-        yield self.stratum_mass.shape == self.stratum_pages.shape, "stratum_mass and stratum_pages differ in shape"
         yield bool((self.num_frames >= 1).all()), "num_frames is not positive"
         yield len(self.times) == self.frame_offsets[-1], "num_frames does not add up to the length of times"
         sized = (self.num_points >= 1) & (self.num_points <= MAX_POINTS)
         yield bool(sized.all()), f"num_points leaves [1, {MAX_POINTS}]"
-        paged = (self.stratum_pages >= 0).all() and (self.num_pages == -(-self.num_points // page_points)).all()
-        yield bool(paged), "stratum_pages does not add up to the pages of num_points"
+        yield from self._block_rules(page_points)
         counts = np.bincount(self.split, minlength=len(splits))
         yield tuple(counts.tolist()) == splits, f"split holds {counts.tolist()} trajectories, the manifest {splits}"
         yield bool((self.geometry_shape >= 1).all()), "geometry_shape is not positive"
         yield self.axis_nodes.size == self.axis_offsets[-1], "geometry_shape does not add up to the axis_nodes"
         yield self._grids_fit(), "geometry and geometry_shape do not fit num_points"
+
+    def _block_rules(self, page_points: int) -> Iterator[tuple[bool, str]]:
+        counted = bool((self.num_blocks >= 1).all()) and {len(getattr(self, name)) for name in _PER_BLOCK} == {
+            int(self.num_blocks.sum())
+        }
+        yield counted, "num_blocks does not add up to the blocks"
+        yield self.stratum_mass.shape == self.stratum_pages.shape, "stratum_mass and stratum_pages differ in shape"
+        yield self._blocks_cover_frames(), "block_start and block_frames do not cover num_frames"
+        points = np.repeat(self.num_points, self.num_blocks)
+        drawn = (self.drawn_points >= 1) & (self.drawn_points <= points)
+        yield bool(drawn.all()), "drawn_points leaves [1, num_points]"
+        paged = (self.stratum_pages >= 0).all(axis=1) & (
+            self.stratum_pages.sum(axis=1, dtype=np.int64) == -(-self.drawn_points // page_points)
+        )
+        yield bool(paged.all()), "stratum_pages does not add up to the pages of drawn_points"
+        needed = -(-self.drawn_points // page_points) - (-(points - self.drawn_points) // page_points)
+        most = -(-points // page_points) + 1
+        yield bool(((self.block_pages >= needed) & (self.block_pages <= most)).all()), "block_pages leaves its points"
+
+    def _blocks_cover_frames(self) -> bool:
+        start, stop = self.block_start, self.block_start + self.block_frames
+        if not (self.block_frames >= 1).all():
+            return False
+        first = self.block_offsets[:-1]
+        last = self.block_offsets[1:] - 1
+        inner = np.ones(len(start), dtype=bool)
+        inner[first] = False
+        before = np.flatnonzero(inner) - 1
+        rising = (start[before + 1] > start[before]).all() and (start[before + 1] <= stop[before]).all()
+        ends = (start[first] == 0).all() and (stop[last] == self.num_frames).all()
+        return bool(rising and ends and (stop <= np.repeat(self.num_frames, self.num_blocks)).all())
 
     def _grids_fit(self) -> bool:
         grids = len(self.geometry_shape)

@@ -14,8 +14,8 @@ import google_crc32c
 import numpy as np
 from jaxtyping import Float, Float64, Int64, Integer, Shaped
 
-from ups_data.coordinates import coordinates_of, grid_coordinates
-from ups_data.errors import CorruptionError, StoreNotFoundError
+from ups_data.coordinates import coordinates_of, grid_coordinates, grid_measures
+from ups_data.errors import CorruptionError, DatasetError, StoreNotFoundError
 from ups_data.schema import MANIFEST_NAME, MAX_MANIFEST_BYTES, FileEntry, Manifest
 from ups_data.storage.base import PagePoints, Store
 from ups_data.storage.byte_store import ByteStore, CheckedRange, LocalByteStore, ReadCount
@@ -24,11 +24,12 @@ from ups_data.storage.shard import ArraySpec, ShardedArray, spec_from_metadata
 from ups_data.storage.tables import TABLE_DTYPES, TrajectoryTables, table_rank
 
 TABLE_GROUP = "trajectories"
-VALUES, INDEX, IMPORTANCE, COORDINATES = (
+VALUES, INDEX, IMPORTANCE, COORDINATES, MEASURES = (
     "pages/values",
     "pages/index",
     "pages/importance",
     "pages/coordinates",
+    "pages/measures",
 )
 FIELDS = "fields"
 _MAX_METADATA_BYTES = 2**20
@@ -117,22 +118,38 @@ class ZarrStore(Store):
     def _rebuild_frames(
         self, trajectory: int, frames: Sequence[int], channels: tuple[int, ...]
     ) -> Float[np.ndarray, "time channel point"]:
-        pages = np.arange(self.layout(trajectory).num_pages)
-        index = self._read_index(trajectory, pages)
-        values = self.read_page_values(trajectory, frames, pages, channels)
-        dense = np.empty((len(frames), self.num_points(trajectory), len(channels)), dtype=values.dtype)
-        dense[:, index[index >= 0]] = values[:, index >= 0]
+        dtype = np.dtype(self.manifest.dtype)
+        dense = np.empty((len(frames), self.num_points(trajectory), len(channels)), dtype=dtype)
+        blocks = np.array([self.block_of(trajectory, [frame]) for frame in frames], dtype=np.int64)
+        for block in np.unique(blocks).tolist():
+            pages = np.arange(self.layout(trajectory, block).all_pages)
+            index = self._read_index(trajectory, pages, block)
+            places = np.flatnonzero(blocks == block)
+            chosen = [frames[place] for place in places.tolist()]
+            values = self.read_page_values(trajectory, chosen, pages, channels, block)
+            dense[places[:, None], index[index >= 0]] = values[:, index >= 0]
         return dense.transpose(0, 2, 1)
 
-    def read_page_points(self, trajectory: int, pages: Integer[np.ndarray, " page"]) -> PagePoints:
-        """Read which points stand on the given pages, and where they lie."""
-        index = self._read_index(trajectory, pages)
-        if COORDINATES in self._arrays:
-            stored = self._read_static(COORDINATES, trajectory, pages)
+    def read_page_points(self, trajectory: int, pages: Integer[np.ndarray, " page"], block: int = 0) -> PagePoints:
+        """Read which points stand on the given pages of a block, and where they lie."""
+        index = self._read_index(trajectory, pages, block)
+        if self.manifest.geometry.kind != "grid":
+            stored = self._read_static(COORDINATES, trajectory, pages, block)
             return PagePoints(index=index, coordinates=stored.transpose(0, 2, 1).reshape(index.size, stored.shape[1]))
         coordinates = coordinates_of(self.axes(trajectory), np.maximum(index, 0))
         coordinates[index < 0] = np.nan
         return PagePoints(index=index, coordinates=coordinates)
+
+    def read_page_measures(
+        self, trajectory: int, pages: Integer[np.ndarray, " page"], points: PagePoints, block: int = 0
+    ) -> Float64[np.ndarray, " query"]:
+        """Return the measures of the cells of the points that `read_page_points` gave for the same pages."""
+        if self.manifest.geometry.kind != "grid":
+            self._check_measures()
+            return self._read_static(MEASURES, trajectory, pages, block).reshape(-1)
+        measures = grid_measures(self.axes(trajectory), self.manifest.geometry.axes, np.maximum(points.index, 0))
+        measures[points.index < 0] = np.nan
+        return measures
 
     def read_page_values(
         self,
@@ -140,13 +157,20 @@ class ZarrStore(Store):
         frames: Sequence[int],
         pages: Integer[np.ndarray, " page"],
         channels: tuple[int, ...],
+        block: int = 0,
     ) -> Float[np.ndarray, "time query channel"]:
-        """Read chosen channels of all entries of the given pages (T, Q, C), NaN on padding."""
+        """Read chosen channels of all entries of the given pages (T, Q, C), NaN on padding and where values miss."""
         chosen = self._check_frames(trajectory, frames)
         channels = self._check_channels(channels)
-        num_pages = self.layout(trajectory).num_pages
-        first = self.tables.value_offsets[trajectory] + chosen * num_pages
-        rows = (first[:, None] + self._check_pages(trajectory, pages)).reshape(-1)
+        held = self.block_frames(trajectory, block)
+        if chosen.size and not (chosen.min() in held and chosen.max() in held):
+            raise IndexError(
+                f"frames {list(frames)} outside of [{held.start}, {held.stop}), those of block {block} of trajectory "
+                f"{trajectory}"
+            )
+        number = self._check_block(trajectory, block)
+        first = self.tables.value_offsets[number] + (chosen - held.start) * self.tables.block_pages[number]
+        rows = (first[:, None] + self._check_pages(number, pages)).reshape(-1)
         values = self._arrays[VALUES].read_rows(rows)
         split = values.reshape(len(chosen), pages.size, *values.shape[1:])[:, :, list(channels)]
         return split.transpose(0, 1, 3, 2).reshape(len(chosen), pages.size * values.shape[-1], len(channels))
@@ -155,26 +179,58 @@ class ZarrStore(Store):
         """Return the physical coordinates of all points (N, D), in point-id order."""
         if self.manifest.geometry.kind == "grid":
             return grid_coordinates(self.axes(trajectory))
-        points = self.read_page_points(trajectory, np.arange(self.layout(trajectory).num_pages))
-        coordinates = np.empty((self.num_points(trajectory), points.coordinates.shape[1]))
-        coordinates[points.index[points.index >= 0]] = points.coordinates[points.index >= 0]
-        return coordinates
+        return self._scatter(COORDINATES, trajectory)
 
-    def importance(self, trajectory: int) -> Float[np.ndarray, " point"]:
-        """Return the importance map of a trajectory, in point-id order."""
-        pages = np.arange(self.layout(trajectory).num_pages)
-        index = self._read_index(trajectory, pages)
-        values = self._read_static(IMPORTANCE, trajectory, pages).reshape(-1)
-        importance = np.empty(self.num_points(trajectory), dtype=values.dtype)
-        importance[index[index >= 0]] = values[index >= 0]
-        return importance
+    def measures(self, trajectory: int) -> Float64[np.ndarray, " point"]:
+        """Return the measure (length, area, volume) of each point's cell, in point-id order.
 
-    def _read_static(self, key: str, trajectory: int, pages: Integer[np.ndarray, " page"]) -> Shaped[np.ndarray, "..."]:
-        rows = self.tables.page_offsets[trajectory] + self._check_pages(trajectory, pages)
-        return self._arrays[key].read_rows(rows)
+        Raises:
+            DatasetError: the store holds points or meshes whose source told none.
+        """
+        if self.manifest.geometry.kind == "grid":
+            return grid_measures(self.axes(trajectory), self.manifest.geometry.axes)
+        self._check_measures()
+        return self._scatter(MEASURES, trajectory)
 
-    def _read_index(self, trajectory: int, pages: Integer[np.ndarray, " page"]) -> Int64[np.ndarray, " query"]:
-        index = self._read_static(INDEX, trajectory, pages).reshape(-1).astype(np.int64)
+    def _check_measures(self) -> None:
+        if MEASURES not in self._arrays:
+            raise DatasetError(
+                f"{self.location} does not know the measures of the cells of its points, so it gives no integrals; use "
+                f"estimand='mean'"
+            )
+
+    def importance(self, trajectory: int, block: int = 0) -> Float[np.ndarray, " point"]:
+        """Return the importance map of a block of frames, in point-id order; NaN where no draw may go."""
+        return self._scatter(IMPORTANCE, trajectory, block)
+
+    def drawn_points(self, trajectory: int, block: int = 0) -> Int64[np.ndarray, " point"]:
+        """Return the points that draws may take in a block, rising: those that have a value in any of its frames."""
+        layout = self.layout(trajectory, block)
+        if layout.num_points == self.num_points(trajectory):
+            return np.arange(layout.num_points)
+        index = self._read_index(trajectory, np.arange(layout.num_pages), block)
+        return np.sort(index[index >= 0])
+
+    def _scatter(self, key: str, trajectory: int, block: int = 0) -> Shaped[np.ndarray, "point *rest"]:
+        """Return what stands on the pages of a block in point-id order, trailing dimensions last."""
+        pages = np.arange(self.layout(trajectory, block).all_pages)
+        index = self._read_index(trajectory, pages, block)
+        stored = np.moveaxis(self._read_static(key, trajectory, pages, block), -1, 1)
+        stored = stored.reshape(index.size, *stored.shape[2:])
+        values = np.empty((self.num_points(trajectory), *stored.shape[1:]), dtype=stored.dtype)
+        values[index[index >= 0]] = stored[index >= 0]
+        return values
+
+    def _read_static(
+        self, key: str, trajectory: int, pages: Integer[np.ndarray, " page"], block: int
+    ) -> Shaped[np.ndarray, "..."]:
+        number = self._check_block(trajectory, block)
+        return self._arrays[key].read_rows(self.tables.page_offsets[number] + self._check_pages(number, pages))
+
+    def _read_index(
+        self, trajectory: int, pages: Integer[np.ndarray, " page"], block: int
+    ) -> Int64[np.ndarray, " query"]:
+        index = self._read_static(INDEX, trajectory, pages, block).reshape(-1).astype(np.int64)
         count = self.num_points(trajectory)
         if index.size and not (index.min() >= -1 and index.max() < count):
             raise CorruptionError(
@@ -183,16 +239,19 @@ class ZarrStore(Store):
             )
         return index
 
-    def _check_pages(self, trajectory: int, pages: Integer[np.ndarray, " page"]) -> Integer[np.ndarray, " page"]:
-        count = int(self.tables.num_pages[self._check(trajectory)])
+    def _check_pages(self, number: int, pages: Integer[np.ndarray, " page"]) -> Integer[np.ndarray, " page"]:
+        count = int(self.tables.block_pages[number])
         if pages.size and not (pages.min() >= 0 and pages.max() < count):
-            raise IndexError(f"pages {pages.min()} to {pages.max()} outside of [0, {count}) of trajectory {trajectory}")
+            raise IndexError(
+                f"pages {pages.min()} to {pages.max()} outside of [0, {count}) of block {number} of {self.location}"
+            )
         return pages
 
     def _array_keys(self) -> list[str]:
         keys = [VALUES, INDEX, IMPORTANCE]
         keys += [FIELDS] if self.manifest.layout.dense == "stored" else []
-        return keys + ([] if self.manifest.geometry.kind == "grid" else [COORDINATES])
+        keys += [] if self.manifest.geometry.kind == "grid" else [COORDINATES]
+        return keys + ([MEASURES] if self.manifest.geometry.stored_measures else [])
 
     def _read_description(self) -> dict[str, bytes]:
         """Read the metadata of all arrays and the tables, at once: far away, each request takes its time."""
@@ -239,6 +298,7 @@ class ZarrStore(Store):
             INDEX: ("int32", (1, points)),
             IMPORTANCE: ("float32", (1, points)),
             COORDINATES: ("float64", (1, manifest.geometry.dims, points)),
+            MEASURES: ("float64", (1, points)),
             FIELDS: (manifest.dtype, (1, 1, *(manifest.geometry.shape or ()))),
         }
         entries = (spec.shape[0], channels if spec.key == FIELDS else 1)

@@ -19,12 +19,14 @@ from __future__ import annotations
 import hashlib
 import multiprocessing
 import pickle
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from jaxtyping import Float, Float64, Shaped
 
+from ups_data.errors import DatasetError
 from ups_data.storage import Store
 
 
@@ -67,7 +69,8 @@ class StoreContract:
             dense = store.read_dense(number, range(store.num_frames(number)))
             assert dense.dtype == np.dtype(store.manifest.dtype)
             assert dense.shape == _dense_shape(store, number)
-            assert np.isfinite(dense).all()
+            may_miss = np.array(store.manifest.missing_channels)[:, None]
+            assert (np.isfinite(dense) | (np.isnan(dense) & may_miss)).all()
             if truth is not None:
                 np.testing.assert_array_equal(dense, truth.frames[number])
 
@@ -80,34 +83,72 @@ class StoreContract:
             np.testing.assert_array_equal(store.read_frames(number, frames, channels), dense[frames][:, list(channels)])
             assert store.read_frames(number, [], channels).shape == (0, len(channels), store.num_points(number))
 
-    def test_pages_part_the_points(self, store: Store) -> None:
-        """Each point stands on exactly one page, and strata hold as many points as the layout says."""
+    def test_blocks_cover_the_frames(self, store: Store) -> None:
+        """Blocks of frames follow one another without a gap, and every frame belongs to the last that begins before."""
         for number in range(len(store)):
-            layout = store.layout(number)
-            index = store.read_page_points(number, np.arange(layout.num_pages)).index
-            assert index.shape == (layout.num_pages * layout.page_points,)
+            ranges = [store.block_frames(number, block) for block in range(store.num_blocks(number))]
+            assert ranges[0].start == 0
+            assert ranges[-1].stop == store.num_frames(number)
+            assert all(first.start < then.start <= first.stop for first, then in pairwise(ranges))
+            for frame in range(store.num_frames(number)):
+                block = store.block_of(number, [frame])
+                assert frame in ranges[block]
+                assert block + 1 == len(ranges) or frame < ranges[block + 1].start
+
+    def test_pages_part_the_points(self, store: Store) -> None:
+        """Each point stands on exactly one page, strata hold as many as the layout says; the others have no value."""
+        for number, block in _blocks(store):
+            layout = store.layout(number, block)
+            index = store.read_page_points(number, np.arange(layout.all_pages), block).index
+            assert index.shape == (layout.all_pages * layout.page_points,)
             assert (index[index < 0] == -1).all()
-            np.testing.assert_array_equal(np.sort(index[index >= 0]), np.arange(layout.num_points))
-            pages = np.split(index, np.cumsum(layout.stratum_pages)[:-1] * layout.page_points)
+            np.testing.assert_array_equal(np.sort(index[index >= 0]), np.arange(store.num_points(number)))
+            drawn, resting = np.split(index, [layout.num_pages * layout.page_points])
+            np.testing.assert_array_equal(np.sort(drawn[drawn >= 0]), store.drawn_points(number, block))
+            pages = np.split(drawn, np.cumsum(layout.stratum_pages)[:-1] * layout.page_points)
             assert [int((part >= 0).sum()) for part in pages] == layout.stratum_points.tolist()
+            dense = store.read_dense(number, store.block_frames(number, block))
+            assert np.isnan(dense[..., resting[resting >= 0]]).all()
+            assert np.isfinite(dense[..., drawn[drawn >= 0]]).any(axis=(0, 1)).all()
 
     def test_page_values_equal_dense_values(self, store: Store) -> None:
         """Values on pages are those of their points, whatever the order of pages, frames and channels."""
-        for number in range(len(store)):
-            frames = [*reversed(range(store.num_frames(number)))]
+        for number, block in _blocks(store):
+            frames = [*reversed(store.block_frames(number, block))]
             channels = tuple(reversed(range(len(store.manifest.channel_names))))
-            pages = _some_pages(store, number)
-            index = store.read_page_points(number, pages).index
-            values = store.read_page_values(number, frames, pages, channels)
+            pages = _some_pages(store, number, block)
+            index = store.read_page_points(number, pages, block).index
+            values = store.read_page_values(number, frames, pages, channels, block)
             dense = store.read_frames(number, frames, channels).transpose(0, 2, 1)
             assert values.dtype == np.dtype(store.manifest.dtype)
             np.testing.assert_array_equal(values[:, index >= 0], dense[:, index[index >= 0]])
             assert np.isnan(values[:, index < 0]).all()
 
+    def test_page_measures_equal_measures(self, store: Store) -> None:
+        """Measures of cells are not negative, and on pages those of their points; stores without any say so."""
+        for number, block in _blocks(store):
+            pages = _some_pages(store, number, block)
+            points = store.read_page_points(number, pages, block)
+            if not store.manifest.geometry.has_measures:
+                for read in (lambda n=number: store.measures(n), lambda p=pages: self._measures(store, p)):
+                    _expect_error(DatasetError, read)
+                return
+            measures = store.measures(number)
+            assert measures.shape == (store.num_points(number),)
+            assert (np.isfinite(measures) & (measures >= 0)).all()
+            found = store.read_page_measures(number, pages, points, block)
+            there = points.index >= 0
+            np.testing.assert_array_equal(found[there], measures[points.index[there]])
+            assert np.isnan(found[~there]).all()
+
+    @staticmethod
+    def _measures(store: Store, pages: Shaped[np.ndarray, " page"]) -> object:
+        return store.read_page_measures(0, pages, store.read_page_points(0, pages))
+
     def test_page_coordinates_equal_coordinates(self, store: Store) -> None:
         """Coordinates on pages are those of their points, NaN on padding."""
-        for number in range(len(store)):
-            points = store.read_page_points(number, _some_pages(store, number))
+        for number, block in _blocks(store):
+            points = store.read_page_points(number, _some_pages(store, number, block), block)
             there = points.index >= 0
             np.testing.assert_array_equal(points.coordinates[there], store.coordinates(number)[points.index[there]])
             assert np.isnan(points.coordinates[~there]).all()
@@ -125,15 +166,17 @@ class StoreContract:
 
     def test_importance_is_non_negative_and_gives_the_masses(self, store: Store) -> None:
         """Maps are finite and non-negative; the masses of strata are their normalised sums."""
-        for number in range(len(store)):
-            importance, layout = store.importance(number).astype(np.float64), store.layout(number)
+        for number, block in _blocks(store):
+            importance, layout = store.importance(number, block).astype(np.float64), store.layout(number, block)
             assert importance.shape == (store.num_points(number),)
-            assert np.isfinite(importance).all()
-            assert (importance >= 0).all()
-            index = store.read_page_points(number, np.arange(layout.num_pages)).index
+            drawn = store.drawn_points(number, block)
+            assert np.isfinite(importance[drawn]).all()
+            assert (importance[drawn] >= 0).all()
+            assert np.isnan(np.delete(importance, drawn)).all()
+            index = store.read_page_points(number, np.arange(layout.num_pages), block).index
             parts = np.split(index, np.cumsum(layout.stratum_pages)[:-1] * layout.page_points)
             sums = np.array([importance[part[part >= 0]].sum() for part in parts])
-            np.testing.assert_allclose(layout.stratum_mass, sums / importance.sum(), rtol=1e-4, atol=1e-6)
+            np.testing.assert_allclose(layout.stratum_mass, sums / sums.sum(), rtol=1e-4, atol=1e-6)
 
     def test_tables_equal_the_source(self, store: Store, truth: StoreTruth | None) -> None:
         """Times, parameters and splits are the source's."""
@@ -150,7 +193,7 @@ class StoreContract:
 
     def test_numbers_out_of_range_are_refused(self, store: Store) -> None:
         """A trajectory, frame, page or channel that does not exist is an IndexError, also a negative one."""
-        frames, pages = store.num_frames(0), store.layout(0).num_pages
+        frames, pages = store.num_frames(0), store.layout(0).all_pages
         channels, nothing = len(store.manifest.channel_names), np.empty(0, dtype=np.int64)
         for wrong in (-1, len(store)):
             _expect_index_error(store.read_dense, wrong, [0])
@@ -160,6 +203,9 @@ class StoreContract:
         for wrong in (-1, frames):
             _expect_index_error(store.read_dense, 0, [0, wrong])
             _expect_index_error(store.read_page_values, 0, [wrong], nothing, (0,))
+        for wrong in (-1, store.num_blocks(0)):
+            _expect_index_error(store.layout, 0, wrong)
+            _expect_index_error(store.importance, 0, wrong)
         for wrong in (-1, channels):
             _expect_index_error(store.read_frames, 0, [0], (wrong,))
             _expect_index_error(store.read_page_values, 0, [0], nothing, (wrong,))
@@ -203,14 +249,15 @@ def read_digest(store: Store) -> str:
     digest = hashlib.sha256(store.manifest.fingerprint.encode())
     channels = tuple(range(len(store.manifest.channel_names)))
     for number in range(len(store)):
-        pages, frames = np.arange(store.layout(number).num_pages), range(store.num_frames(number))
-        points = store.read_page_points(number, pages)
+        digest.update(np.ascontiguousarray(store.read_dense(number, range(store.num_frames(number)))).tobytes())
+    for number, block in _blocks(store):
+        pages = np.arange(store.layout(number, block).all_pages)
+        points = store.read_page_points(number, pages, block)
         parts: tuple[Shaped[np.ndarray, "..."], ...] = (
-            store.read_dense(number, frames),
-            store.read_page_values(number, frames, pages, channels),
+            store.read_page_values(number, store.block_frames(number, block), pages, channels, block),
             points.index,
             points.coordinates,
-            store.importance(number),
+            store.importance(number, block),
         )
         for part in parts:
             digest.update(np.ascontiguousarray(part).tobytes())
@@ -221,15 +268,26 @@ def _dense_shape(store: Store, number: int) -> tuple[int, int, int]:
     return store.num_frames(number), len(store.manifest.channel_names), store.num_points(number)
 
 
-def _some_pages(store: Store, number: int) -> Shaped[np.ndarray, " page"]:
+def _blocks(store: Store) -> Iterator[tuple[int, int]]:
+    """Yield every trajectory with each of its blocks."""
+    for number in range(len(store)):
+        for block in range(store.num_blocks(number)):
+            yield number, block
+
+
+def _some_pages(store: Store, number: int, block: int) -> Shaped[np.ndarray, " page"]:
     """Return all pages in an order that is neither sorted nor reversed, and the first once more."""
-    pages = np.arange(store.layout(number).num_pages)
+    pages = np.arange(store.layout(number, block).all_pages)
     return np.concatenate([pages[1::2], pages[::2], pages[:1]])
 
 
 def _expect_index_error(call: Callable[..., object], *arguments: object) -> None:
+    _expect_error(IndexError, call, *arguments)
+
+
+def _expect_error(kind: type[Exception], call: Callable[..., object], *arguments: object) -> None:
     try:
         call(*arguments)
-    except IndexError:
+    except kind:
         return
-    raise AssertionError("a number out of range was accepted")
+    raise AssertionError(f"{kind.__name__} was not raised")

@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 
 import pydantic
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from ups_data.collate import SparseBatch
 from ups_data.models import Lattice, NeuralOperator
@@ -56,6 +56,7 @@ def weighted_loss(
     weights: Float[torch.Tensor, "batch query"],
     *,
     kind: LossKind = "mean_squared",
+    valid: Bool[torch.Tensor, "batch time query channel"] | None = None,
 ) -> Float[torch.Tensor, ""]:
     """Return the loss of a batch from its drawn points.
 
@@ -65,8 +66,12 @@ def weighted_loss(
         weights: of the draw, 0 on padding. A sample whose weights are all 0 only fills the batch and does not count.
         kind: `mean_squared`: mean over samples, frames and channels of sum_q w_q e_q^2. `relative_squared`: mean over
             samples of that sum over sum_q w_q y_q^2, both added up over frames and channels.
+        valid: False where the target is missing, which counts as no error and no size; None where none is.
     """
-    errors = torch.einsum("btqc,bq->btc", (predicted - target).square(), weights)
+    error = predicted - target
+    if valid is not None:
+        error, target = error.masked_fill(~valid, 0.0), target.masked_fill(~valid, 0.0)
+    errors = torch.einsum("btqc,bq->btc", error.square(), weights)
     real = (weights != 0).any(dim=1).to(errors.dtype)
     if kind == "mean_squared":
         by_sample = errors.mean(dim=(1, 2))
@@ -91,16 +96,21 @@ def inverse_encoding_loss(
     values = batch.inputs[:, -1, channels].flatten(2)
     # Padding points to node 0: any finite value will do, its weight is 0.
     nodes = batch.query_index.long().clamp(min=0)[:, None].expand(-1, len(channels), -1)
-    target = values.gather(2, nodes).transpose(1, 2)
-    decoded = model.decode(latent, batch.query_coords)
-    return weighted_loss(decoded[:, None], target[:, None], batch.query_weights, kind=kind)
+    target = values.gather(2, nodes).transpose(1, 2)[:, None]
+    valid = None
+    if batch.input_valid is not None:
+        valid = batch.input_valid[:, -1, channels].flatten(2).gather(2, nodes).transpose(1, 2)[:, None]
+    decoded = model.decode(latent, batch.query_coords)[:, None]
+    return weighted_loss(decoded, target, batch.query_weights, kind=kind, valid=valid)
 
 
 def compute_operator_loss_bundle(model: NeuralOperator, batch: SparseBatch, config: LossConfig) -> LossBundle:
     """Return the terms `L_forward` and `L_inv_enc` of a batch, and their weighted sum."""
     terms = {}
     if config.lambda_forward:
-        terms["L_forward"] = weighted_loss(model(batch), batch.query_targets, batch.query_weights, kind=config.kind)
+        terms["L_forward"] = weighted_loss(
+            model(batch), batch.query_targets, batch.query_weights, kind=config.kind, valid=batch.target_valid
+        )
     if config.lambda_inv_enc:
         terms["L_inv_enc"] = inverse_encoding_loss(model, model.encode(batch), batch, kind=config.kind)
     weights = {"L_forward": config.lambda_forward, "L_inv_enc": config.lambda_inv_enc}

@@ -85,12 +85,14 @@ def evaluate(
 def _errors_by_sample(
     model: NeuralOperator, batch: SparseBatch, query_chunk: int
 ) -> dict[str, Float[torch.Tensor, " batch"]]:
-    # Clouds of several sizes are padded: nothing on padding counts.
-    valid = batch.query_mask[:, None, :, None]
+    # Clouds of several sizes are padded, values may be missing: neither counts.
+    valid = batch.query_mask[:, None, :, None].expand(batch.query_targets.shape)
+    if batch.target_valid is not None:
+        valid = valid & batch.target_valid
     target = batch.denormalize(batch.query_targets) * valid
     error = (batch.denormalize(model.predict(batch, query_chunk=query_chunk)) - target) * valid
-    entries = batch.query_mask.sum(dim=1) * target.shape[1]
-    mean = target.sum(dim=(1, 2), keepdim=True) / entries[:, None, None, None]
+    entries = valid.sum(dim=(1, 2), keepdim=True).clamp(min=1)
+    mean = target.sum(dim=(1, 2), keepdim=True) / entries
     centred = (target - mean) * valid
     found = {"relative_l2": _ratio_of_norms(error, target)}
     start = 0

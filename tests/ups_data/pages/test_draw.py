@@ -20,7 +20,7 @@ def make_table(num_points: int, page_points: int, num_strata: int) -> PageTable:
         num_strata=num_strata,
         block_points=1,
         seed=3,
-        trajectory=0,
+        key=(0, 0),
     )
 
 

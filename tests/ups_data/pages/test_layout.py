@@ -38,7 +38,7 @@ def test_pages_partition_the_points(
         num_strata=num_strata,
         block_points=block_points,
         seed=0,
-        trajectory=1,
+        key=(1, 0),
     )
     layout, index = table.layout, table.index
     assert index.shape == (-(-num_points // page_points), page_points)

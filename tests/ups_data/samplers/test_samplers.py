@@ -38,7 +38,7 @@ def table() -> PageTable:
         num_strata=4,
         block_points=4,
         seed=0,
-        trajectory=0,
+        key=(0, 0),
     )
 
 
@@ -114,7 +114,7 @@ def test_other_weights_sum_to_one_in_every_draw(name: str, weights: str, table: 
 
 
 def test_self_normalised_weights_sum_to_one_with_padding() -> None:
-    ragged = build_pages(np.ones(45), np.arange(45), page_points=8, num_strata=1, block_points=1, seed=0, trajectory=0)
+    ragged = build_pages(np.ones(45), np.arange(45), page_points=8, num_strata=1, block_points=1, seed=0, key=(0, 0))
     plain, normalised = BalancedSampler(num_queries=8), BalancedSampler(num_queries=8, weights="self_normalised")
     sums = [points_and_weights(plain, ragged, key)[1].sum() for key in keys(300)]
     assert np.std(sums) > 0.01

@@ -12,7 +12,7 @@ import ups_data
 from preprocess.convert import ConvertSettings, convert
 from tests.memory_source import MemorySource, cloud, even_nodes, wave_frames
 from ups_data.coordinates import grid_coordinates
-from ups_data.schema import FieldSpec, ImportanceSpec
+from ups_data.schema import AxisSpec, FieldSpec, ImportanceSpec
 from ups_data.storage import ZarrStore
 from ups_data.testing.store_contract import StoreTruth
 
@@ -89,6 +89,47 @@ def scattered_ragged(dtype: str = "float32") -> MemorySource:
     return MemorySource.points(frames, [cloud(count, 3, seed=seed) for seed, count in enumerate(counts)])
 
 
+def long(dtype: str = "float32") -> MemorySource:
+    """1-D, more frames than a block, each trajectory another number of them."""
+    counts = (11, 4, 1, 9)
+    frames = [wave_frames((60,), num_frames=count, num_channels=2, seed=count, dtype=dtype) for count in counts]
+    return MemorySource.grid(frames, settings={"frames_per_block": 4, "target_span": 2})
+
+
+def ocean(dtype: str = "float32") -> MemorySource:
+    """Latitudes and longitudes; one variable lacks land, one has gaps that move, one is everywhere; integrals."""
+    frames = [wave_frames((14, 20), num_frames=4, num_channels=3, seed=seed, dtype=dtype) for seed in range(3)]
+    for seed, values in enumerate(frames):
+        land = np.zeros((14, 20), dtype=bool)
+        land[3:9, 2 + seed : 11] = True
+        values[:, :, land] = np.nan
+        values[:, 0, 10:, 15:] = np.nan
+        for frame in range(4):
+            values[frame, 1, :, 3 * frame : 3 * frame + 4] = np.nan
+    axes = (
+        AxisSpec(name="latitude", lower=-90.0, upper=90.0, unit="degrees_north", kind="latitude"),
+        AxisSpec(name="longitude", lower=0.0, upper=360.0, periodic=True, unit="degrees_east", kind="longitude"),
+    )
+    nodes = [(np.linspace(-84.0, 84.0, 14), np.arange(20) * 18.0)] * 3
+    missing = ("u0", "u1", "u2")
+    return MemorySource.grid(frames, axes=axes, nodes=nodes, missing=missing, settings={"estimand": "integral"})
+
+
+def sensors(dtype: str = "float32") -> MemorySource:
+    """Points with areas of their own, some of which never report and others now and then; blocks of frames."""
+    counts = (90, 40)
+    frames = [wave_frames((count,), num_frames=7, num_channels=2, seed=count, dtype=dtype) for count in counts]
+    for values in frames:
+        random = np.random.default_rng(values.shape[2])
+        values[:, 0, ::7] = np.nan
+        values[:, 1][random.random(values[:, 1].shape) < 0.3] = np.nan
+        values[:3, 1, ::7] = np.nan
+    measures = [np.random.default_rng(count).gamma(2.0, size=count) for count in counts]
+    settings = {"frames_per_block": 3, "target_span": 3}
+    places = [cloud(count, 2, seed=count) for count in counts]
+    return MemorySource.points(frames, places, missing=("u0", "u1"), measures=measures, settings=settings)
+
+
 GEOMETRIES: dict[str, Callable[[str], MemorySource]] = {
     make.__name__: make
     for make in (
@@ -102,6 +143,9 @@ GEOMETRIES: dict[str, Callable[[str], MemorySource]] = {
         steady,
         scattered,
         scattered_ragged,
+        long,
+        ocean,
+        sensors,
     )
 }
 
@@ -109,7 +153,7 @@ GEOMETRIES: dict[str, Callable[[str], MemorySource]] = {
 def settings_for(source: MemorySource, **settings: Any) -> ConvertSettings:
     """Return settings with an importance that the geometry allows."""
     recipe = {} if source.kind == "grid" else {"importance": ON_POINTS}
-    return ConvertSettings(**{**recipe, **settings})
+    return ConvertSettings(**{**recipe, **source.settings, **settings})
 
 
 def make_store(source: MemorySource, dest: Path, **settings: Any) -> ZarrStore:
