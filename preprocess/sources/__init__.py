@@ -13,6 +13,7 @@ from typing import Any
 from preprocess.sources.arrays import ArraysSource
 from preprocess.sources.base import Source, TrajectoryInfo
 from preprocess.sources.car_cfd import CarCFDSource
+from preprocess.sources.curator import CuratorSource
 from preprocess.sources.hdf5_files import has_hdf5_magic, open_hdf5
 from preprocess.sources.neuraloperator import NeuralOperatorSource
 from preprocess.sources.pdearena import PDEArenaSource
@@ -29,6 +30,7 @@ SOURCES: Mapping[str, type[Source]] = {
     for source in (
         ArraysSource,
         CarCFDSource,
+        CuratorSource,
         NeuralOperatorSource,
         PDEArenaSource,
         PDEBenchSource,

@@ -106,7 +106,8 @@ def _cut(
     *,
     where: str,  # noqa: ARG001  called as those that read files are
 ) -> Shaped[np.ndarray, "..."]:
-    return array[place]
+    # An array without axes would come out as a bare number.
+    return np.asanyarray(array[place])
 
 
 def find_array(path: Path, key: str | None) -> StoredArray:

@@ -25,6 +25,7 @@ from preprocess.sources.array_description import (
 from preprocess.sources.array_files import NPY_MAGIC, ZIP_MAGIC, ArrayReader, StoredArray, find_array, list_arrays
 from preprocess.sources.axes import as_float, grid_axis, read_increasing
 from preprocess.sources.base import Source, TrajectoryInfo
+from preprocess.sources.curator_layout import looks_like_curator
 from preprocess.sources.dimensions import arrange
 from preprocess.sources.exact import exact_cast, stored_dtype
 from preprocess.sources.hdf5_files import has_hdf5_magic
@@ -111,7 +112,7 @@ class ArraysSource(Source):
             with path.open("rb") as file:
                 head = file.read(_SAMPLE_BYTES)
             if head.startswith(ZIP_MAGIC):
-                return bool(list_arrays(path))
+                return bool(list_arrays(path)) and not looks_like_curator(path)
         except (OSError, SourceError):
             return False
         is_description = any(line.startswith(b"fields:") for line in head.splitlines())

@@ -12,12 +12,15 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float64, Int32, Int64, Shaped, UInt8
 
+from preprocess.sources.axes import grid_axis
 from ups_data.errors import SourceError
 from ups_data.mesh import Mesh, PointLocation
+from ups_data.schema import AxisSpec
 
 SIMPLEX_TYPES = {2: 3, 3: 5, 4: 10}
 """Type in VTK's numbering of the cell that has so many nodes: line, triangle, tetrahedron."""
 
+_AXES = ("x", "y", "z")
 # Cells this much smaller than the largest have no extent but that of rounding.
 _RELATIVE_NOTHING = 1e-30
 _MAX_NODES = 2**31 - 1
@@ -122,6 +125,29 @@ def check_nodes(nodes: Float64[np.ndarray, "node dim"], *, where: str) -> None:
             f"{where}: coordinate {axis} of node {node} is {nodes[node, axis]}, and {int((~finite).sum())} are not "
             f"finite; coordinates must be"
         )
+
+
+def describe_box(
+    box: Float64[np.ndarray, "2 dim"], *, where: str
+) -> tuple[tuple[AxisSpec, ...], list[int], tuple[str, ...]]:
+    """Describe the axes of points by the box around them all; those along which it has no extent are left out.
+
+    Returns:
+        Axes x, y and z, the numbers of those that are kept, and notes on the others.
+
+    Raises:
+        SourceError: all points at one place.
+    """
+    kept = [axis for axis in range(box.shape[1]) if box[1, axis] > box[0, axis]]
+    if not kept:
+        raise SourceError(f"{where}: all points lie at {box[0].tolist()}")
+    axes = tuple(grid_axis(_AXES[axis], box[:, axis], periodic=False, where=f"{where}: {_AXES[axis]}") for axis in kept)
+    notes = (
+        f"axis {_AXES[axis]} left out: every point lies at {_AXES[axis]} = {box[0, axis]!s}"
+        for axis in range(box.shape[1])
+        if axis not in kept
+    )
+    return axes, kept, tuple(notes)
 
 
 def share_sizes(cells: SizedCells) -> Float64[np.ndarray, " node"]:

@@ -22,10 +22,9 @@ import numpy as np
 import pydantic
 from jaxtyping import Float64, Shaped
 
-from preprocess.sources.axes import grid_axis
 from preprocess.sources.base import Source, TrajectoryInfo
 from preprocess.sources.exact import exact_cast, stored_dtype
-from preprocess.sources.mesh_points import MeshPoints, check_nodes, locate_points, take_cells
+from preprocess.sources.mesh_points import MeshPoints, check_nodes, describe_box, locate_points, take_cells
 from preprocess.sources.naming import check_name, name_field
 from preprocess.sources.vtk_files import VtkFile, import_pyvista, is_stl, looks_like_vtk, read_vtk
 from preprocess.sources.vtk_series import Case, find_cases, join_times
@@ -254,8 +253,8 @@ class VtkSource(Source):
             )
             for (item, count, times), own in zip(infos, numbers, strict=True)
         )
-        self._describe_axes(box, notes)
-        self.notes = tuple(dict.fromkeys(notes))
+        self.axes, self._kept_axes, dropped = describe_box(box, where=self.name)
+        self.notes = tuple(dict.fromkeys([*notes, *dropped]))
 
     def _survey(self, case: Case) -> _Survey:
         """Read the files of a trajectory."""
@@ -286,20 +285,6 @@ class VtkSource(Source):
             lower=lower,
             upper=upper,
         )
-
-    def _describe_axes(self, box: Float64[np.ndarray, "2 3"], notes: list[str]) -> None:
-        self._kept_axes = [axis for axis in range(3) if box[1, axis] > box[0, axis]]
-        if not self._kept_axes:
-            raise SourceError(f"{self.name}: all points lie at {box[0].tolist()}")
-        self.axes = tuple(
-            grid_axis(_AXES[axis], box[:, axis], periodic=False, where=f"{self.name}: {_AXES[axis]}")
-            for axis in self._kept_axes
-        )
-        notes += [
-            f"axis {_AXES[axis]} left out: every point lies at {_AXES[axis]} = {box[0, axis]!s}"
-            for axis in range(3)
-            if axis not in self._kept_axes
-        ]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -25,6 +25,8 @@ _CODECS = frozenset(
         *("adler32", "bz2", "crc32", "delta", "fixedscaleoffset", "fletcher32", "lz4", "lzma", "shuffle", "zlib"),
     }
 )
+# Bytes 12 to 15 are the length of all of the chunk (Blosc 1, README_CHUNK_FORMAT).
+_BLOSC_HEADER_BYTES = 16
 _UNREADABLE = (OSError, ValueError, TypeError, KeyError, RuntimeError, AttributeError)
 
 
@@ -67,6 +69,22 @@ def open_zarr_array(path: Path, key: str) -> zarr.Array[Any]:
     return array
 
 
+def read_zarr_attributes(path: Path, key: str = "") -> dict[str, Any]:
+    """Return the attributes of an array or a group, none where it has none.
+
+    Raises:
+        SourceError: they are no JSON object.
+    """
+    folder = path / key if key else path
+    if (folder / "zarr.json").is_file():
+        content = _read_metadata(folder / "zarr.json").get("attributes", {})
+    else:
+        content = _read_metadata(folder / ".zattrs") if (folder / ".zattrs").is_file() else {}
+    if not isinstance(content, dict):
+        raise SourceError(f"{folder} has attributes of type {type(content).__name__} where an object must stand")
+    return content
+
+
 def read_zarr_part(array: zarr.Array[Any], place: tuple[int | slice, ...], *, where: str) -> Shaped[np.ndarray, "..."]:
     """Read a part of an array.
 
@@ -87,6 +105,32 @@ def note_absent_chunks(path: Path, key: str) -> str | None:
         return None
     where = f"{path.name}: {key}" if key else path.name
     return f"{where}: {absent} of {array.nchunks} chunks are not stored and were read as {array.fill_value}"
+
+
+def refuse_short_chunks(path: Path, key: str) -> None:
+    """Refuse chunks of Blosc that are shorter than their own header says: its decoder reads on in foreign memory.
+
+    Chunks inside of shards are not looked at.
+
+    Raises:
+        SourceError: naming the first such file.
+    """
+    folder = path / key if key else path
+    name = next(name for name in ("zarr.json", ".zarray") if (folder / name).is_file())
+    metadata = _read_metadata(folder / name)
+    codecs = metadata.get("codecs") or [metadata.get("compressor")]
+    last = codecs[-1] if isinstance(codecs, list) else None
+    if not isinstance(last, dict) or str(last.get("name", last.get("id"))).removeprefix("numcodecs.") != "blosc":
+        return
+    for file in folder.rglob("*"):
+        if file.is_file() and not file.name.startswith((".z", "zarr.json")):
+            with file.open("rb") as handle:
+                header = handle.read(_BLOSC_HEADER_BYTES)
+            size = file.stat().st_size
+            if len(header) < _BLOSC_HEADER_BYTES or int.from_bytes(header[12:16], "little") != size:
+                raise SourceError(
+                    f"{path.name}: {key}: chunk {file.name} is damaged or cut short: {size} bytes are there"
+                )
 
 
 def _key_of(path: Path, file: Path) -> str:

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import h5py
+import numcodecs
 import numpy as np
 import xarray
+import zarr
 
 
 def random(*shape: int, dtype: str = "float32", seed: int = 0) -> np.ndarray:
@@ -239,3 +241,61 @@ def pdebench_specimens() -> dict[str, HDF5Specimen]:
         layout: HDF5Specimen(format="pdebench", name=name, datasets=datasets, attributes=attributes)
         for layout, (name, datasets, attributes) in content.items()
     }
+
+
+# -- PhysicsNeMo-Curator ---------------------------------------------------------------------------------------------
+
+
+def curator_arrays(number: int = 1, domains: tuple[str, ...] = ("surface",)) -> dict[str, np.ndarray]:
+    """Return the arrays of a run as Curator's writers name them; run n has 40 + 10 n cells."""
+    count = 40 + 10 * number
+    arrays = {
+        "stl_coordinates": random(6, 3, seed=number),
+        "stl_centers": random(4, 3, seed=number + 1),
+        "stl_faces": np.arange(12, dtype="f4") % 6,
+        "stl_areas": np.ones(4, dtype="f4"),
+        "global_params_values": np.array([38.889, 1.205], dtype="f4"),
+        "global_params_reference": np.array([38.889, 1.205], dtype="f4"),
+    }
+    if "surface" in domains:
+        arrays |= {
+            "surface_mesh_centers": random(count, 3, seed=number + 2),
+            "surface_normals": random(count, 3, seed=number + 3),
+            "surface_areas": np.abs(random(count, seed=number + 4)) + 0.1,
+            "surface_fields": random(count, 4, seed=number + 5),
+        }
+    if "volume" in domains:
+        arrays |= {
+            "volume_mesh_centers": random(count, 3, seed=number + 6),
+            "volume_fields": random(count, 5, seed=number + 7),
+        }
+    return arrays
+
+
+def write_curator(
+    folder: Path,
+    kind: str,
+    *,
+    number: int = 1,
+    domains: tuple[str, ...] = ("surface",),
+    arrays: dict[str, np.ndarray] | None = None,
+) -> Path:
+    """Write a run: `v2` and `v3` are versions of Zarr, `npz` is DoMINO's archive."""
+    folder.mkdir(parents=True, exist_ok=True)
+    arrays = curator_arrays(number, domains) if arrays is None else arrays
+    if kind == "npz":
+        path = folder / f"run_{number}.npz"
+        np.savez(path, **arrays, filename=f"run_{number}", stream_velocity=38.889, air_density=1.205)  # type: ignore[arg-type]
+        return path
+    path = folder / f"run_{number}.zarr"
+    group = zarr.open_group(path, mode="w", zarr_format=2 if kind == "v2" else 3)
+    for name, values in arrays.items():
+        chunks = (32, *values.shape[1:])
+        if kind == "v2":
+            blosc = numcodecs.Blosc("zstd", 5, shuffle=numcodecs.Blosc.SHUFFLE)
+            group.create_array(name, data=values, chunks=chunks, compressors=blosc)
+        else:
+            group.create_array(name, data=values, chunks=chunks, compressors=zarr.codecs.BloscCodec(cname="zstd"))
+    constants = {"stream_velocity": 38.889, "air_density": 1.205}
+    group.attrs.update({"filename": path.stem, "physics_constants": constants, "num_points": 6, "x_bound": [0.0, 1.0]})
+    return path

@@ -10,7 +10,7 @@ import torch
 
 from preprocess.sources import SOURCES, open_source
 from tests.preprocess.sources.meshes import plane, with_data
-from tests.preprocess.sources.specimens import car_folder, smoke_specimen, weather, well_specimen
+from tests.preprocess.sources.specimens import car_folder, smoke_specimen, weather, well_specimen, write_curator
 from ups_data.errors import SourceError, UnknownFormatError
 
 WriteArrays = Callable[..., Path]
@@ -39,6 +39,7 @@ def test_formats_go_by_content_and_not_by_name(
         "the_well": well_specimen("four.npy").write(tmp_path),
         "netcdf": tmp_path / "six.pt",
         "vtk": tmp_path / "eight.vtu",
+        "curator": write_curator(tmp_path / "curator", "npz").rename(tmp_path / "nine.npy"),
     }
     assert files.keys() == SOURCES.keys()
     car_folder(files["car_cfd"])
