@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -53,3 +54,7 @@ class Mesh:
     def num_cells(self) -> int:
         """Number of cells."""
         return len(self.types)
+
+    def take_axes(self, axes: Sequence[int]) -> Mesh:
+        """Return the same cells between nodes of fewer coordinates, those of the given axes."""
+        return replace(self, nodes=np.ascontiguousarray(self.nodes[:, list(axes)]))

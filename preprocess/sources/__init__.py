@@ -13,11 +13,13 @@ from typing import Any
 from preprocess.sources.arrays import ArraysSource
 from preprocess.sources.base import Source, TrajectoryInfo
 from preprocess.sources.car_cfd import CarCFDSource
+from preprocess.sources.crash_mesh import CrashMeshSource
 from preprocess.sources.curator import CuratorSource
 from preprocess.sources.hdf5_files import has_hdf5_magic, open_hdf5
 from preprocess.sources.neuraloperator import NeuralOperatorSource
 from preprocess.sources.pdearena import PDEArenaSource
 from preprocess.sources.pdebench import PDEBenchSource
+from preprocess.sources.physicsnemo_mesh import PhysicsNeMoMeshSource
 from preprocess.sources.the_well import WellSource
 from preprocess.sources.vtk import VtkSource
 from preprocess.sources.xarray_files import XarraySource
@@ -30,10 +32,12 @@ SOURCES: Mapping[str, type[Source]] = {
     for source in (
         ArraysSource,
         CarCFDSource,
+        CrashMeshSource,
         CuratorSource,
         NeuralOperatorSource,
         PDEArenaSource,
         PDEBenchSource,
+        PhysicsNeMoMeshSource,
         VtkSource,
         WellSource,
         XarraySource,

@@ -69,6 +69,11 @@ class MeshPoints:
     rows: Int64[np.ndarray, " point"]
     notes: tuple[str, ...]
 
+    @property
+    def box(self) -> Float64[np.ndarray, "2 dim"]:
+        """Least and largest coordinates of the nodes: centres of cells may lie in a plane where their nodes do not."""
+        return np.stack([self.mesh.nodes.min(axis=0), self.mesh.nodes.max(axis=0)])
+
 
 def locate_points(cells: SizedCells, location: PointLocation, *, drop_faulty: bool, where: str) -> MeshPoints:
     """Return the points of a mesh.

@@ -79,6 +79,13 @@ class _Points:
         return () if self.located is None else self.located.notes
 
     @property
+    def box(self) -> Float64[np.ndarray, "2 3"]:
+        """Least and largest coordinates."""
+        if self.located is not None:
+            return self.located.box
+        return np.stack([self.coordinates.min(axis=0), self.coordinates.max(axis=0)])
+
+    @property
     def digest(self) -> bytes:
         """Tells meshes apart."""
         digest = hashlib.sha256(np.ascontiguousarray(self.coordinates).tobytes())
@@ -145,16 +152,7 @@ class VtkSource(Source):
     def read_mesh(self, trajectory: int) -> Mesh | None:
         """Return nodes and cells; see `Source.read_mesh`."""
         located = self._load(self._cases[trajectory].files[0])[1].located
-        if located is None:
-            return None
-        mesh = located.mesh
-        return Mesh(
-            location=mesh.location,
-            nodes=np.ascontiguousarray(mesh.nodes[:, self._kept_axes]),
-            types=mesh.types,
-            offsets=mesh.offsets,
-            connectivity=mesh.connectivity,
-        )
+        return None if located is None else located.mesh.take_axes(self._kept_axes)
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the content of files behind: another process reads them itself."""
@@ -235,7 +233,7 @@ class VtkSource(Source):
             notes += seen.notes
             dtypes |= seen.dtypes
             kinds.add(seen.is_mesh)
-            box = np.stack([np.minimum(box[0], seen.lower), np.maximum(box[1], seen.upper)])
+            box = np.stack([np.minimum(box[0], seen.box[0]), np.maximum(box[1], seen.box[1])])
         if len(kinds) > 1:
             raise SourceError(f"{self.name}: some files hold cells and others nodes alone; convert them apart")
         self.kind: GeometryKind = "mesh" if kinds.pop() else "points"
@@ -262,7 +260,7 @@ class VtkSource(Source):
         file, points = self._load(path)
         digest, numbers, told = points.digest, dict(file.numbers), [file.time]
         notes, dtypes = list(points.notes), {self._array(file, name, path).dtype for name in self._arrays}
-        lower, upper, count = points.coordinates.min(axis=0), points.coordinates.max(axis=0), len(points.coordinates)
+        box, count = points.box, len(points.coordinates)
         left = [name for name in (*file.at_nodes, *file.at_cells) if name not in self._arrays]
         if left:
             notes.append(f"arrays that were not converted: {', '.join(dict.fromkeys(left))}")
@@ -282,8 +280,7 @@ class VtkSource(Source):
             notes=tuple(notes),
             dtypes=frozenset(dtypes),
             is_mesh=points.located is not None,
-            lower=lower,
-            upper=upper,
+            box=box,
         )
 
 
@@ -297,8 +294,7 @@ class _Survey:
     notes: tuple[str, ...]
     dtypes: frozenset[np.dtype[Any]]
     is_mesh: bool
-    lower: Float64[np.ndarray, " dim"]
-    upper: Float64[np.ndarray, " dim"]
+    box: Float64[np.ndarray, "2 dim"]
 
 
 def _arrays_at(file: VtkFile, location: PointLocation) -> Mapping[str, Shaped[np.ndarray, "..."]]:

@@ -69,6 +69,21 @@ def open_zarr_array(path: Path, key: str) -> zarr.Array[Any]:
     return array
 
 
+def zarr_shape(path: Path, key: str) -> tuple[int, ...] | None:
+    """Return the shape of an array as its metadata tell, also of an empty one; None where there is no such array.
+
+    Raises:
+        SourceError: metadata that tell none.
+    """
+    file = next((file for name in ("zarr.json", ".zarray") if (file := path / key / name).is_file()), None)
+    if file is None or not _describes_array(file):
+        return None
+    shape = _read_metadata(file).get("shape")
+    if not isinstance(shape, list) or not all(isinstance(size, int) and size >= 0 for size in shape):
+        raise SourceError(f"{path.name}: {key} has shape {shape!r:.80} where a list of sizes must stand")
+    return tuple(shape)
+
+
 def read_zarr_attributes(path: Path, key: str = "") -> dict[str, Any]:
     """Return the attributes of an array or a group, none where it has none.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -298,4 +299,69 @@ def write_curator(
             group.create_array(name, data=values, chunks=chunks, compressors=zarr.codecs.BloscCodec(cname="zstd"))
     constants = {"stream_velocity": 38.889, "air_density": 1.205}
     group.attrs.update({"filename": path.stem, "physics_constants": constants, "num_points": 6, "x_bound": [0.0, 1.0]})
+    return path
+
+
+# -- PhysicsNeMo -----------------------------------------------------------------------------------------------------
+
+TETRAHEDRA = np.array([[0, 1, 2, 3], [1, 2, 3, 4]])
+CORNERS = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 1]], dtype="f4")
+
+
+def mesh_arrays(*, seed: int = 0, prefix: str = "") -> dict[str, np.ndarray]:
+    """Two tetrahedra with data on nodes and cells, by the keys that `physicsnemo.mesh.io.to_zarr` gives them."""
+    arrays = {
+        "points": CORNERS,
+        "cells": TETRAHEDRA,
+        "point_data/U": random(5, 3, seed=seed),
+        "point_data/p": random(5, seed=seed + 1),
+        "cell_data/nut": random(2, seed=seed + 2),
+        "global_data/Re": np.array(100.0, dtype="f4"),
+    }
+    return {prefix + key: values for key, values in arrays.items()}
+
+
+def write_physicsnemo(path: Path, arrays: dict[str, np.ndarray], kind: str = "Mesh") -> Path:
+    """Write what nvidia-physicsnemo 2.2.2 writes: attributes of tensordict, zstd, consolidated metadata."""
+    group = zarr.open_group(path, mode="w", zarr_format=3)
+    for key, values in arrays.items():
+        parent, _, name = key.rpartition("/")
+        where = group.require_group(parent) if parent else group
+        where.attrs["__tensordict__"] = {"batch_size": [], "version": 1}
+        chunks = (200_000, *values.shape[1:]) if values.ndim else ()
+        where.create_array(
+            name,
+            shape=values.shape,
+            dtype=values.dtype,
+            chunks=tuple(max(size, 1) for size in chunks),
+            compressors=[zarr.codecs.ZstdCodec(level=3)],
+        )[...] = values
+    group.attrs["physicsnemo_mesh_type"] = kind
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        zarr.consolidate_metadata(group.store)
+    return path
+
+
+def crash_arrays(*, seed: int = 0, frames: int = 4, nodes: int = 12) -> dict[str, np.ndarray]:
+    """Nodes that fly apart, with the edges of a ring, as Curator's `MeshZarrSink` names them."""
+    start = random(nodes, 3, seed=seed)
+    steps = np.arange(frames, dtype="f4")[:, None, None] * random(nodes, 3, seed=seed + 1)
+    return {
+        "mesh_pos": (start + steps).astype("f4"),
+        "edges": np.stack([np.arange(nodes), np.roll(np.arange(nodes), -1)], axis=1),
+        "thickness": np.abs(random(nodes, seed=seed + 2)),
+        "stress": random(nodes, 6, seed=seed + 3),
+        "cell_part": random(5, seed=seed + 4),
+    }
+
+
+def write_crash(path: Path, arrays: dict[str, np.ndarray]) -> Path:
+    """Write a store as `MeshZarrSink` does."""
+    group = zarr.open_group(path, mode="w", zarr_format=3)
+    for name, values in arrays.items():
+        codec = zarr.codecs.BloscCodec(cname="zstd", clevel=3, shuffle="shuffle")
+        chunks = tuple(max(size, 1) for size in values.shape)
+        group.create_array(name, data=values, chunks=chunks, compressors=[codec])
+    group.attrs.update({"num_timesteps": len(arrays.get("mesh_pos", ())), "thickness_min": 0.0})
     return path

@@ -10,7 +10,17 @@ import torch
 
 from preprocess.sources import SOURCES, open_source
 from tests.preprocess.sources.meshes import plane, with_data
-from tests.preprocess.sources.specimens import car_folder, smoke_specimen, weather, well_specimen, write_curator
+from tests.preprocess.sources.specimens import (
+    CORNERS,
+    car_folder,
+    crash_arrays,
+    smoke_specimen,
+    weather,
+    well_specimen,
+    write_crash,
+    write_curator,
+    write_physicsnemo,
+)
 from ups_data.errors import SourceError, UnknownFormatError
 
 WriteArrays = Callable[..., Path]
@@ -41,12 +51,15 @@ def test_formats_go_by_content_and_not_by_name(
         "vtk": tmp_path / "eight.vtu",
         "curator": write_curator(tmp_path / "curator", "npz").rename(tmp_path / "nine.npy"),
     }
+    files["physicsnemo_mesh"] = write_physicsnemo(tmp_path / "ten.h5", {"points": CORNERS, "point_data/p": np.ones(5)})
+    files["crash_mesh"] = write_crash(tmp_path / "eleven.npz", crash_arrays())
     assert files.keys() == SOURCES.keys()
     car_folder(files["car_cfd"])
     weather().to_netcdf(files["netcdf"])
     with_data(plane()).save(files["vtk"])
     for name, path in files.items():
-        assert open_source([path]).format == name
+        options = {"time_step": 1.0} if name == "crash_mesh" else {}
+        assert open_source([path], options=options).format == name
         assert [known for known, source in SOURCES.items() if source.recognises(path)] == [name]
 
 
