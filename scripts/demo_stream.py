@@ -12,7 +12,8 @@ from demo_runner import Show
 from preprocess.report import Stream, StreamRow
 from ups_data.collate import SparseBatch
 from ups_data.dataset import QueryDataset
-from ups_data.loader import LoaderStats, QueryLoader, build_loader
+from ups_data.loader import QueryLoader, build_loader
+from ups_data.loader_stats import LoaderStats
 from ups_data.samplers import DenseSampler, Sampler
 from ups_data.training.config import DataConfig
 

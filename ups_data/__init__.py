@@ -14,7 +14,9 @@ from ups_data.errors import UpsDataError
 if TYPE_CHECKING:
     from ups_data.collate import SparseBatch, collate_samples
     from ups_data.dataset import QueryDataset, SparseSample, Window
-    from ups_data.loader import QueryLoader, build_loader
+    from ups_data.loader import QueryLoader, build_loader, dataloader_arguments
+    from ups_data.mixture import MixtureDataset
+    from ups_data.order import BlockShuffle
     from ups_data.samplers import (
         BalancedSampler,
         Constant,
@@ -27,13 +29,16 @@ if TYPE_CHECKING:
         UniformSampler,
     )
     from ups_data.storage import CacheOptions, RemoteOptions, Store, open_store
+    from ups_data.transfer import DeviceLoader
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "ups_data.collate": ("SparseBatch", "collate_samples"),
     "ups_data.dataset": ("QueryDataset", "SparseSample", "Window"),
-    "ups_data.loader": ("QueryLoader", "build_loader"),
+    "ups_data.loader": ("QueryLoader", "build_loader", "dataloader_arguments"),
+    "ups_data.mixture": ("MixtureDataset",),
+    "ups_data.order": ("BlockShuffle",),
     "ups_data.samplers": (
         "BalancedSampler",
         "Constant",
@@ -46,18 +51,22 @@ _HOMES = {
         "UniformSampler",
     ),
     "ups_data.storage": ("CacheOptions", "RemoteOptions", "Store", "open_store"),
+    "ups_data.transfer": ("DeviceLoader",),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
     "BalancedSampler",
+    "BlockShuffle",
     "CacheOptions",
     "Constant",
     "Cosine",
     "DenseSampler",
+    "DeviceLoader",
     "Exponential",
     "ImportanceSampler",
     "Linear",
+    "MixtureDataset",
     "QueryDataset",
     "QueryLoader",
     "RemoteOptions",
@@ -70,6 +79,7 @@ __all__ = [
     "Window",
     "build_loader",
     "collate_samples",
+    "dataloader_arguments",
     "open_store",
 ]
 

@@ -48,6 +48,38 @@ class BatchCost:
     build_seconds: float
 
 
+@dataclass(frozen=True, kw_only=True)
+class BatchOrigin:
+    """Where a batch stands in the stream that a loader serves.
+
+    Attributes:
+        dataset: name of the dataset in a mixture, None without one.
+        epoch: number of the pass over the dataset.
+        step: global step.
+        global_samples: samples of the global batch, over all ranks. A mean over them is, on every rank, the sum over
+            the rank's own samples times `world_size / global_samples`, averaged over ranks: also where ranks have
+            unequal shares.
+    """
+
+    dataset: str | None
+    epoch: int
+    step: int
+    global_samples: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Room:
+    """Sizes that a batch is padded to where its samples are smaller.
+
+    Attributes:
+        queries: drawn points of a sample.
+        points: points of the encoder's cloud; grids are never padded.
+    """
+
+    queries: int = 0
+    points: int = 0
+
+
 class SparseBatch:
     """A batch of samples in one buffer of bytes.
 
@@ -57,6 +89,7 @@ class SparseBatch:
     Attributes:
         buffer: all bytes that are shipped.
         cost: what building it took; None unless a loader built it.
+        origin: where it stands in the stream; None unless a loader built it.
         inputs: (B, T_in, C, *space) on grids; (B, T_in, C, N) for points.
         input_axes: D tensors (B, n) of node coordinates on grids, None for points.
         input_coords: (B, N, D) for points, None on grids.
@@ -90,9 +123,11 @@ class SparseBatch:
         sections: tuple[Section, ...],
         normalisers: Normalisers,
         cost: BatchCost | None = None,
+        origin: BatchOrigin | None = None,
     ) -> None:
         self.buffer = buffer
         self.cost = cost
+        self.origin = origin
         self.sections = sections
         self.normalisers = normalisers
         for section in sections:
@@ -110,7 +145,7 @@ class SparseBatch:
         return f"SparseBatch({shapes}, {self.num_bytes} bytes on {self.buffer.device})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (SparseBatch, (self.buffer, self.sections, self.normalisers, self.cost))
+        return (SparseBatch, (self.buffer, self.sections, self.normalisers, self.cost, self.origin))
 
     @property
     def num_bytes(self) -> int:
@@ -141,14 +176,16 @@ class SparseBatch:
         """True on drawn points, False on padding."""
         return self.query_index >= 0
 
-    def to(self, device: torch.device | str, *, non_blocking: bool = False) -> SparseBatch:
+    def to(self, device: torch.device | str, *, non_blocking: bool = False) -> Self:
         """Return the batch on another device: one copy."""
-        moved = self.buffer.to(device, non_blocking=non_blocking)
-        return SparseBatch(moved, self.sections, self.normalisers, self.cost)
+        return self._with(self.buffer.to(device, non_blocking=non_blocking))
 
     def pin_memory(self) -> Self:
         """Return the batch in page-locked memory."""
-        return type(self)(self.buffer.pin_memory(), self.sections, self.normalisers, self.cost)
+        return self._with(self.buffer.pin_memory())
+
+    def _with(self, buffer: torch.Tensor) -> Self:
+        return type(self)(buffer, self.sections, self.normalisers, self.cost, self.origin)
 
     def denormalize(
         self, values: torch.Tensor, *, kind: Literal["target", "input"] = "target", channel_dim: int = -1
@@ -177,7 +214,11 @@ class SparseBatch:
 
 
 def collate_samples(
-    samples: Sequence[SparseSample], *, num_padding: int = 0, like: SparseSample | None = None
+    samples: Sequence[SparseSample],
+    *,
+    num_padding: int = 0,
+    like: SparseSample | None = None,
+    room: Room = Room(),  # a frozen record
 ) -> SparseBatch:
     """Pack samples into one batch.
 
@@ -188,13 +229,14 @@ def collate_samples(
         samples: on the same grid shape, with the same fields and window.
         num_padding: samples to append that only fill the batch (all zero, weights 0, id -1).
         like: a sample to take the shapes from where `samples` is empty: a batch that is nothing but padding.
+        room: sizes to pad to at least, for batches of one shape.
 
     Raises:
         DatasetError: samples that do not fit into one batch; names the attribute and the shapes.
     """
     shaping = samples or ([like] if like is not None else [])
     _check_alike(shaping)
-    sections = _plan_sections(shaping, len(samples) + num_padding)
+    sections = _plan_sections(shaping, len(samples) + num_padding, room)
     total = sections[-1].offset + _aligned(sections[-1].num_bytes)
     batch = SparseBatch(torch.zeros(total, dtype=torch.uint8), sections, shaping[0].normalisers)
     batch.query_index.fill_(-1)
@@ -228,10 +270,10 @@ def _check_alike(samples: Sequence[SparseSample]) -> None:
             raise DatasetError(f"samples {first.sample_id} and {sample.sample_id} differ in target frames or channels")
 
 
-def _plan_sections(samples: Sequence[SparseSample], size: int) -> tuple[Section, ...]:
+def _plan_sections(samples: Sequence[SparseSample], size: int, room: Room) -> tuple[Section, ...]:
     first = samples[0]
-    queries = max(len(sample.query_index) for sample in samples)
-    points = max(sample.inputs.shape[-1] for sample in samples)
+    queries = max(room.queries, *(len(sample.query_index) for sample in samples))
+    points = max(room.points, *(sample.inputs.shape[-1] for sample in samples))
     shapes: dict[str, tuple[torch.dtype, tuple[int, ...]]] = {}
     if first.input_coords is None:
         shapes["inputs"] = (first.inputs.dtype, tuple(first.inputs.shape))

@@ -19,6 +19,7 @@ from ups_data.schema import ChannelStatistics, Estimand, FieldSpec, ParameterSpe
 from ups_data.statistics import Normaliser
 from ups_data.storage import Store
 
+_VALUE_SHARDS = "pages/values/c/"
 _DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
@@ -235,6 +236,20 @@ class QueryDataset(torch.utils.data.Dataset[SparseSample]):
             raise IndexError(f"sample {index} outside of [0, {len(self)}) in split {self.split!r}")
         place = int(np.searchsorted(self._offsets, index, side="right")) - 1
         return int(self._trajectories[place]), int(index - self._offsets[place])
+
+    @property
+    def largest_sample(self) -> tuple[int, int]:
+        """Bounds on the drawn points of a sample, at any global step, and on the points of its trajectory."""
+        sizes = np.unique(self.store.tables.num_points[self._trajectories])
+        return self.sampler.most_queries(sizes, self.store.manifest.layout.page_points), int(sizes[-1])
+
+    @property
+    def samples_per_shard(self) -> int:
+        """Samples whose pages lie in one shard, on average: the natural block of a `BlockShuffle`."""
+        shards = sum(entry.key.startswith(_VALUE_SHARDS) for entry in self.store.manifest.files)
+        values = self.store.tables.num_points * self.store.tables.num_frames
+        share = float(values[self._trajectories].sum() / values.sum())
+        return max(1, round(len(self) / max(1.0, shards * share)))
 
     @property
     def input_fields(self) -> tuple[FieldSpec, ...]:

@@ -13,7 +13,7 @@
     ├── SamplerError (ValueError)         a sampler cannot draw what was asked
     ├── DatasetError (ValueError)         a window, split or field selection that cannot be served
     ├── StateError (ValueError)           a saved state that belongs to something else
-    ├── WorkerError (RuntimeError)        a process that a conversion handed work to is gone
+    ├── WorkerError (RuntimeError)        a worker process is gone, hangs or failed
     └── TrainingError (RuntimeError)      a training run that must not go on
 
 Every message says what was wrong, the value against the rule, where, and how to mend it.
@@ -78,7 +78,7 @@ class StateError(UpsDataError, ValueError):
 
 
 class WorkerError(UpsDataError, RuntimeError):
-    """A process that a conversion handed work to died before it was done."""
+    """A process that a conversion or a loader handed work to died, hangs or failed before it was done."""
 
 
 class TrainingError(UpsDataError, RuntimeError):

@@ -23,6 +23,7 @@ class Stream(IntEnum):
     SHUFFLE = 3
     SPLIT = 4
     PROVE = 5
+    BLOCKS = 6
 
 
 def generator(*, seed: int, stream: Stream, words: tuple[int, int] = (0, 0)) -> np.random.Generator:
@@ -62,16 +63,17 @@ class Permutation:
         size: number of elements, at least 1.
         seed: seed of the data stream.
         epoch: the epoch whose order this is.
+        part: tells several permutations of one epoch apart.
     """
 
-    def __init__(self, size: int, *, seed: int, epoch: int) -> None:
+    def __init__(self, size: int, *, seed: int, epoch: int, part: int = 0) -> None:
         if size < 1:
             raise ValueError(f"a permutation needs at least one element, got size={size}")
         self.size = size
         half_bits = max(1, -(-(size - 1).bit_length() // 2))
         self._shift = np.uint64(half_bits)
         self._half_mask = np.uint64((1 << half_bits) - 1)
-        keys = generator(seed=seed, stream=Stream.SHUFFLE, words=(epoch, 0))
+        keys = generator(seed=seed, stream=Stream.SHUFFLE, words=(epoch, part))
         self._keys = keys.integers(0, _MASK, size=_FEISTEL_ROUNDS, dtype=np.uint64, endpoint=True)
 
     def __call__(self, positions: Int64[np.ndarray, " n"]) -> Int64[np.ndarray, " n"]:

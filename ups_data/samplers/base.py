@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Float64, Int64
 
 from ups_data.errors import SamplerError, suggest
 from ups_data.pages import PageDraw, PageLayout, PointDraw
@@ -59,6 +59,13 @@ class Amount:
             raise SamplerError(f"num_queries must be at least 1, got {num_queries}")
         return cls(ratio=shares, num_queries=numbers)
 
+    def most_points(self, num_points: Int64[np.ndarray, " size"]) -> Int64[np.ndarray, " size"]:
+        """Return the most points that are drawn, at any global step, of trajectories with so many points."""
+        if self.ratio is not None:
+            return np.maximum(1, np.rint(self.ratio.bounds[1] * num_points)).astype(np.int64)
+        assert self.num_queries is not None
+        return np.minimum(round(self.num_queries.bounds[1]), num_points)
+
     def points(self, layout: PageLayout, step: int) -> int:
         """Return the number of points to draw at a global step, rounded to the nearest.
 
@@ -90,6 +97,19 @@ class Sampler(ABC):
     @abstractmethod
     def draw(self, layout: PageLayout, key: DrawKey) -> PageDraw | PointDraw:
         """Draw with the unbiased weights: those whose weighted sum has the mean over all points as expectation."""
+
+    def most_queries(
+        self,
+        num_points: Int64[np.ndarray, " size"],
+        page_points: int,  # noqa: ARG002  # for samplers that go by pages
+    ) -> int:
+        """Return a bound on the points of a draw, at any global step.
+
+        Args:
+            num_points: sizes of the trajectories that are drawn from.
+            page_points: points of a page.
+        """
+        return int(num_points.max())
 
     def __repr__(self) -> str:
         settings = ", ".join(f"{name}={value!r}" for name, value in sorted(vars(self).items()))

@@ -44,6 +44,13 @@ class PageSampler(Sampler):
         # Of all pages, which hold padding too: asked for every point, every page is drawn.
         return max(1, round(self.amount.points(layout, step) / layout.num_points * layout.num_pages))
 
+    def most_queries(self, num_points: Int64[np.ndarray, " size"], page_points: int) -> int:
+        """Return a bound on the points of a draw, at any global step: its pages, none of them with padding."""
+        most = self.amount.most_points(num_points)
+        # Of q points, round(q / N * ceil(N / P)) pages: at most q / P + q / N + 1/2, and a draw has no more than N.
+        pages = np.floor(most / page_points + 1.5)
+        return int(np.minimum(pages * page_points, num_points).max())
+
     def draw(self, layout: PageLayout, key: DrawKey) -> PageDraw:
         """Draw pages with their unbiased weights.
 

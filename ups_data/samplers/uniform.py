@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from jaxtyping import Int64
 
 from ups_data.pages import PageLayout, PointDraw
 from ups_data.random import Stream, generator
@@ -30,6 +31,10 @@ class UniformSampler(Sampler):
     ) -> None:
         super().__init__(weights)
         self.amount = Amount.of(ratio, num_queries)
+
+    def most_queries(self, num_points: Int64[np.ndarray, " size"], page_points: int) -> int:  # noqa: ARG002
+        """Return a bound on the points of a draw, at any global step."""
+        return int(self.amount.most_points(num_points).max())
 
     def draw(self, layout: PageLayout, key: DrawKey) -> PointDraw:
         """Draw distinct points.

@@ -15,7 +15,7 @@ import torch
 
 from ups_data.collate import SparseBatch
 from ups_data.errors import ConfigError, StateError, TrainingError
-from ups_data.loader import QueryLoader, build_loader
+from ups_data.loader import build_loader
 from ups_data.models import NeuralOperator, ProblemSpec
 from ups_data.samplers import DenseSampler
 from ups_data.training.checkpoint import (
@@ -30,6 +30,7 @@ from ups_data.training.checkpoint import (
 from ups_data.training.config import TrainConfig
 from ups_data.training.losses import compute_operator_loss_bundle
 from ups_data.training.metrics import DenseErrors, evaluate
+from ups_data.transfer import DeviceLoader
 
 CHECKPOINT_NAME, LOG_NAME = "last.safetensors", "log.jsonl"
 
@@ -120,21 +121,33 @@ class _Run:
         store, data = config.data.open(), config.data
         dataset = data.build(store, config.sampler.build(), split=data.split, seed=config.seed)
         self.statistics = store.manifest.statistics
-        self.loader: QueryLoader = build_loader(
+        loader = build_loader(
             dataset,
             batch_size=data.batch_size,
             num_workers=data.num_workers,
             pin_memory=self.device.type == "cuda",
         )
+        self.loader = DeviceLoader(loader, self.device)
         self.test = data.build(store, DenseSampler(), split=data.test_split)
         self.model = _build_model(config, ProblemSpec.of(dataset)).to(self.device)
         self.average = _copy_of(self.model) if config.optimizer.ema_decay else None
         self.optimizer = torch.optim.AdamW(
             self.model.parameters(), lr=config.optimizer.learning_rate, weight_decay=config.optimizer.weight_decay
         )
-        self.number, self.seconds, self.waited = 0, 0.0, 0.0
+        self.number, self._busy, self._waited_before = 0, 0.0, 0.0
+        self._due = 0  # evaluations that belong before the coming step
         self.errors: DenseErrors | None = None
-        self._asked = time.perf_counter()
+
+    @property
+    def waited(self) -> float:
+        """Seconds that were spent waiting for batches, transfer to the device included."""
+        stats = self.loader.stats()
+        return self._waited_before + stats.wait_seconds + stats.transfer_seconds
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of training, evaluation not counted."""
+        return self.waited + self._busy
 
     @property
     def progress(self) -> float:
@@ -147,18 +160,14 @@ class _Run:
     def batches(self) -> Iterator[SparseBatch]:
         """Yield batches, epoch after epoch, until the run is done."""
         while self.progress < 1:
-            self._asked = time.perf_counter()
             for batch in self.loader:
                 yield batch
                 if self.progress >= 1:
                     break
-                self._asked = time.perf_counter()
 
     def step(self, batch: SparseBatch) -> StepRecord:
         """Take one optimiser step, and evaluate if it is time to."""
-        arrived = time.perf_counter()
-        due = self._num_evaluations()
-        batch = batch.to(self.device, non_blocking=True)
+        began = time.perf_counter()
         for group in self.optimizer.param_groups:
             group["lr"] = self.config.optimizer.learning_rate * self._rate()
         total = compute_operator_loss_bundle(self.model, batch, self.config.loss).total
@@ -174,9 +183,9 @@ class _Run:
         self.optimizer.step()
         self._follow()
         self.number += 1
-        self.waited += arrived - self._asked
-        self.seconds += time.perf_counter() - self._asked
-        return self._record(loss, batch.num_bytes, evaluated=self._num_evaluations() > due)
+        self._busy += time.perf_counter() - began
+        before, self._due = self._due, self._num_evaluations()
+        return self._record(loss, batch.num_bytes, evaluated=self._due > before)
 
     def evaluate(self) -> DenseErrors:
         """Return the dense errors on the test samples."""
@@ -208,7 +217,9 @@ class _Run:
             load_weights(self.average, checkpoint.average)
         load_optimizer(self.optimizer, checkpoint.optimizer)
         self.loader.load_state_dict(progress.loader)
-        self.number, self.seconds, self.waited = progress.step, progress.seconds, progress.waited
+        self.number, self._busy = progress.step, progress.seconds - progress.waited
+        self._waited_before = progress.waited
+        self._due = self._num_evaluations()
 
     def _record(self, loss: float, num_bytes: int, *, evaluated: bool) -> StepRecord:
         self.errors = self.evaluate() if evaluated else None

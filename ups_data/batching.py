@@ -1,0 +1,162 @@
+"""The two ends of a DataLoader: which batch is next, in the main process, and building it, in a worker."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from ups_data.collate import BatchCost, BatchOrigin, Room, SparseBatch, collate_samples
+from ups_data.dataset import QueryDataset, SparseSample
+from ups_data.errors import StateError, WorkerError
+from ups_data.mixture import MixtureDataset
+from ups_data.order import BatchRequest, Order
+
+_STATE_VERSION = 2
+
+
+class BatchBuilder(torch.utils.data.Dataset[SparseBatch]):
+    """The map-style dataset that workers see: a request in, a whole packed batch out.
+
+    Args:
+        dataset: where samples come from.
+        constant_shape: whether clouds and draws are padded to the largest that the dataset can give.
+    """
+
+    def __init__(self, dataset: QueryDataset | MixtureDataset, *, constant_shape: bool) -> None:
+        self.datasets: dict[str | None, QueryDataset] = {}
+        if isinstance(dataset, QueryDataset):
+            self.datasets[None] = dataset
+        else:
+            self.datasets.update(dataset.datasets)
+        self.rooms = {name: _room_of(member) if constant_shape else Room() for name, member in self.datasets.items()}
+
+    def __getitems__(self, request: BatchRequest) -> SparseBatch:
+        try:
+            return self._build(request)
+        except SystemExit as error:
+            if torch.utils.data.get_worker_info() is None:
+                raise
+            raise WorkerError(f"a worker was told to exit with status {error.code!r} while it read a batch") from error
+
+    def _build(self, request: BatchRequest) -> SparseBatch:
+        dataset = self.datasets[request.dataset]
+
+        def draw(index: int) -> SparseSample:
+            return dataset.sample(index, epoch=request.epoch, step=request.step)
+
+        count = dataset.store.read_count
+        before, started = replace(count), time.perf_counter()
+        chosen = request.indices.tolist()
+        batch = collate_samples(
+            [draw(index) for index in chosen],
+            num_padding=request.num_padding,
+            # A rank whose whole slice is padding still needs the shapes of a sample.
+            like=None if chosen else draw(0),
+            room=self.rooms[request.dataset],
+        )
+        batch.cost = BatchCost(
+            read_bytes=count.num_bytes - before.num_bytes,
+            read_ranges=count.num_ranges - before.num_ranges,
+            read_seconds=count.seconds - before.seconds,
+            build_seconds=time.perf_counter() - started,
+        )
+        batch.origin = BatchOrigin(
+            dataset=request.dataset,
+            epoch=request.epoch,
+            step=request.step,
+            global_samples=request.global_samples,
+        )
+        return batch
+
+
+class BatchSampler:
+    """The batch sampler of a DataLoader: the requests of one epoch for each `iter`, from a given place on.
+
+    Every pass that is begun is an epoch of its own, whether it comes to its end or not; how far a loader asks ahead of
+    what it hands out therefore changes nothing. The state is the place of the next request.
+    """
+
+    def __init__(self, order: Order, fingerprint: dict[str, str]) -> None:
+        self.order, self.fingerprint = order, fingerprint
+        self.epoch, self.batch = 0, 0
+        self._is_fresh = True  # no pass was begun from here
+
+    def __iter__(self) -> Iterator[BatchRequest]:
+        # A generator: it begins its pass when it is first asked, not when it is made.
+        if not self._is_fresh:
+            self.go_to(self.epoch + 1, 0)
+        self._is_fresh = False
+        epoch = self.epoch
+        for batch in range(self.batch, len(self.order)):
+            self.batch = batch + 1
+            if self.batch == len(self.order):
+                self.go_to(epoch + 1, 0)
+            yield self.order.request(epoch, batch)
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def go_to(self, epoch: int, batch: int) -> None:
+        """Let the next pass begin at a batch of an epoch."""
+        self.epoch, self.batch, self._is_fresh = epoch, batch, True
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the place of the next request, as a few numbers and strings that JSON can hold."""
+        return self.describe(self.epoch, self.batch)
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a saved state.
+
+        Raises:
+            StateError: it is of another version, store, dataset or order.
+        """
+        self.go_to(*self.find(state))
+
+    def describe(self, epoch: int, batch: int) -> dict[str, Any]:
+        """Return the state of a place."""
+        return {
+            "version": _STATE_VERSION,
+            "epoch": epoch,
+            "batch": batch,
+            "order": self.order.identity(),
+            "dataset": self.fingerprint,
+        }
+
+    def find(self, state: dict[str, Any]) -> tuple[int, int]:
+        """Return epoch and batch of a state.
+
+        Raises:
+            StateError: it is of another version, store, dataset or order.
+        """
+        own = self.describe(0, 0)
+        if set(state) != set(own):
+            raise StateError(f"a loader state has the keys {sorted(own)}, this one has {sorted(state)}")
+        _check_equal("version", state["version"], own["version"])
+        for part in ("order", "dataset"):
+            for key in sorted({*own[part], *state[part]}):
+                _check_equal(key, state[part].get(key), own[part].get(key))
+        epoch, batch = state["epoch"], state["batch"]
+        if not (isinstance(epoch, int) and isinstance(batch, int) and epoch >= 0 and 0 <= batch < len(self)):
+            raise StateError(f"epoch={epoch!r}, batch={batch!r} is no place in epochs of {len(self)} batches")
+        return epoch, batch
+
+
+def hand_over(batch: Any) -> Any:
+    """Return what it is given: the collate function of a DataLoader whose batches come packed."""
+    return batch
+
+
+def _room_of(dataset: QueryDataset) -> Room:
+    queries, points = dataset.largest_sample
+    return Room(queries=queries, points=points)
+
+
+def _check_equal(key: str, saved: object, own: object) -> None:
+    if saved != own:
+        raise StateError(
+            f"the state was saved with {key}={saved!r}, this loader has {own!r}; build it as it was built then"
+        )

@@ -1,0 +1,8 @@
+"""Which samples make up which batch: pure functions of (seed, epoch, step), in O(1) memory, without I/O and torch."""
+
+from ups_data.order.batches import BatchOrder, BatchRequest, Order
+from ups_data.order.interleave import Interleave
+from ups_data.order.mixture import MixtureOrder
+from ups_data.order.shuffle import BlockShuffle
+
+__all__ = ["BatchOrder", "BatchRequest", "BlockShuffle", "Interleave", "MixtureOrder", "Order"]
