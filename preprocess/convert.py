@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable
-from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -18,7 +18,8 @@ import numpy as np
 from jaxtyping import Float64
 
 import preprocess.partition
-from preprocess.executors import Executor, ProcessExecutor, SerialExecutor, describe_death
+from preprocess.crew import Crew
+from preprocess.executors import Executor
 from preprocess.ledger import LEDGER_NAME, Committed, Ledger, read_ledgers
 from preprocess.partition import JoinPieces, LayOut, Part, Partition, RowTask, Share, Task, WriteFrames
 from preprocess.plan import plan_conversion
@@ -27,7 +28,7 @@ from preprocess.settings import ConvertSettings
 from preprocess.sources.base import Source
 from preprocess.tasks import Laid, TaskResult, Workbench, grid_key
 from ups_data import __version__
-from ups_data.errors import ConfigError, SourceError, StoreExistsError
+from ups_data.errors import SourceError, StoreExistsError
 from ups_data.schema import FileEntry, GeometrySpec, Manifest, ParameterSpec, SourceSpec
 from ups_data.statistics import FieldStatistics
 from ups_data.storage.shard import array_metadata
@@ -35,6 +36,8 @@ from ups_data.storage.tables import TrajectoryTables
 from ups_data.storage.writer import StoreWriter
 
 __all__ = ["ConvertSettings", "Progress", "convert"]
+
+_CHECK_SECONDS = 5.0
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how much of it is done, and how much there is."""
@@ -47,6 +50,7 @@ def convert(
     *,
     overwrite: bool = False,
     workers: int = 1,
+    dask: str | None = None,
     progress: Progress | None = None,
 ) -> Manifest:
     """Convert all trajectories of `source` to a new store at `dest`.
@@ -56,13 +60,14 @@ def convert(
     committed is kept in `.NAME.partial` beside `dest`, and the same call goes on from there.
 
     Args:
-        source: the data set; it must pickle for more than one worker.
+        source: the data set; it must pickle for other processes to read it.
         dest: where the store will lie.
         settings: what may be chosen.
         overwrite: replace the store that is there, and begin afresh where an unfinished conversion was begun from other
             sources or settings.
         workers: processes; 1 is this one. A script that asks for more needs `if __name__ == "__main__"`, since
             each of them imports it.
+        dask: address of the scheduler of a dask.distributed cluster whose workers carry out the tasks instead.
         progress: called with "frames", how many are written, and how many there are.
 
     Raises:
@@ -73,15 +78,14 @@ def convert(
         StoreError: the disk is full or read-only.
         WorkerError: a worker process died.
     """
-    if workers < 1:
-        raise ConfigError(f"a conversion needs one worker or more, got workers={workers}")
+    crew = Crew(workers=workers, dask=dask)
     plan = plan_conversion(source, settings)
     partition = Partition(plan=plan, block_bytes=preprocess.partition.BLOCK_BYTES, task_bytes=settings.shard_bytes)
     with StoreWriter(dest, overwrite=overwrite, resume=True) as writer:
         try:
             conversion = Conversion(source, settings, partition, writer)
             committed = take_up(writer, partition, conversion.begun, overwrite=overwrite)
-            conversion.carry_out(partition.share_of(partition.lay_outs), committed, workers=workers, progress=progress)
+            conversion.carry_out(partition.share_of(partition.lay_outs), committed, crew=crew, progress=progress)
             return conversion.finish(settings.name or writer.dest.name)
         except BaseException:
             # Files that are in place are kept, also those of tasks that did not come to their end; nothing else is.
@@ -114,13 +118,12 @@ class Schedule:
             while self._ready and len(under_way) < executor.num_slots:
                 task = self._ready.popleft()
                 under_way[executor.submit(task)] = task
-            done, _ = wait(under_way, return_when=FIRST_COMPLETED)
+            done, _ = wait(under_way, timeout=_CHECK_SECONDS, return_when=FIRST_COMPLETED)
+            if not done:
+                executor.check()
             for future in done:
                 task = under_way.pop(future)
-                try:
-                    result = future.result()
-                except BrokenExecutor as error:
-                    raise describe_death(task) from error
+                result = executor.collect(future, task)
                 self._committed.files.update((file.path, file) for file in result.files)
                 self._committed.tasks.add(result.name)
                 self._follow(task)
@@ -196,7 +199,7 @@ class Conversion:
         share: Share,
         committed: Committed,
         *,
-        workers: int,
+        crew: Crew,
         part: Part | None = None,
         progress: Progress | None,
     ) -> None:
@@ -205,7 +208,7 @@ class Conversion:
         Args:
             share: the tasks.
             committed: what of them is done; what is done now is added.
-            workers: see `convert`.
+            crew: who carries them out.
             part: which part of the conversion they are.
             progress: see `convert`.
         """
@@ -219,8 +222,8 @@ class Conversion:
             ledger=ledger,
             dest=self._writer.dest,
         )
-        Ledger(self._writer.work, ledger).add_run(workers)
-        with _executor(bench, workers, self._writer.lock) as executor:
+        Ledger(self._writer.work, ledger).add_run()
+        with crew.open(bench, self._writer.lock) as executor:
             Schedule(self._partition, share, committed, progress=progress).run(executor)
         self._committed = committed
 
@@ -314,10 +317,6 @@ class Conversion:
             ParameterSpec(name=name, unit=units.get(name), mean=float(column.mean()), std=float(column.std()))
             for name, column in zip(names, values.T, strict=True)
         )
-
-
-def _executor(bench: Workbench, workers: int, lock: int | None) -> Executor:
-    return SerialExecutor(bench) if workers == 1 else ProcessExecutor(bench, num_workers=workers, lock=lock)
 
 
 _Axes = tuple[Float64[np.ndarray, " _"], ...]

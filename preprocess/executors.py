@@ -1,4 +1,4 @@
-"""Who carries out the tasks of a conversion: this process, or several on this machine."""
+"""Who carries out the tasks of a conversion: this process, several on this machine, or a cluster (`cluster`)."""
 
 from __future__ import annotations
 
@@ -35,6 +35,17 @@ class Executor(ABC):
             WorkerError: a process that should carry it out is gone.
         """
 
+    def collect(self, future: Future[TaskResult], task: Task) -> TaskResult:
+        """Return what a task committed once it came to its end, or raise what it raised.
+
+        Raises:
+            WorkerError: a process that should carry it out is gone.
+        """
+        try:
+            return future.result()
+        except BrokenExecutor as error:
+            raise _describe_death(task) from error
+
     def __enter__(self) -> Self:
         return self
 
@@ -42,6 +53,13 @@ class Executor(ABC):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close(abandon=kind is not None)
+
+    def check(self) -> None:  # noqa: B027  most executors hear of it by themselves
+        """Raise if nobody is left to carry out tasks; called while nothing comes to its end.
+
+        Raises:
+            WorkerError: nobody is left.
+        """
 
     @abstractmethod
     def close(self, *, abandon: bool) -> None:
@@ -93,7 +111,7 @@ class ProcessExecutor(Executor):
         try:
             return self._pool.submit(_run_task, task)
         except BrokenExecutor as error:
-            raise describe_death(task) from error
+            raise _describe_death(task) from error
 
     def close(self, *, abandon: bool) -> None:
         """End the processes."""
@@ -103,7 +121,7 @@ class ProcessExecutor(Executor):
         self._lifeline.close()
 
 
-def describe_death(task: Task) -> WorkerError:
+def _describe_death(task: Task) -> WorkerError:
     """Return what to raise where a process died that had `task` or another one in hand."""
     return WorkerError(
         f"a worker process of the conversion died while {task.name} was under way; most often the machine ran out of "

@@ -78,9 +78,9 @@ class Ledger:
         except OSError as error:
             raise StoreError(f"cannot write {self.path}: {error.strerror or error}") from error
 
-    def add_run(self, workers: int) -> None:
-        """Note that a run begins now, with so many tasks at once."""
-        self._append({"run": [round(time.time(), 3), workers]})
+    def add_run(self) -> None:
+        """Note that a run begins now."""
+        self._append({"run": round(time.time(), 3)})
 
     def records(self) -> Iterator[dict[str, Any]]:
         """Yield what was noted, in order; torn lines are passed over."""

@@ -689,3 +689,47 @@ def test_an_interrupted_process_of_a_shell(waves: Path, tmp_path: Path, workers:
     assert "the same command goes on from there" in errors
     assert "Traceback" not in errors
     assert names_in(tmp_path) == {"raw", ".s.partial"}
+
+
+# -- parts -------------------------------------------------------------------------------------------------------------
+
+
+def test_parts_by_the_command_line(waves: Path, tmp_path: Path) -> None:
+    command = ["convert", waves, tmp_path / "s", "--name", "same"]
+    content = parsed(run(*command, "--part", "2/2", "--json"))
+    assert (content["part"], content["num_parts"], content["parts_left"]) == (2, 2, [1])
+    message = told(run(*command, "--commit"), 2)
+    assert "cannot be committed before all parts are done; run part 1/2 (not begun), then commit again" in message
+    assert "parts left" not in run(*command, "--part", "1/2").stdout
+    assert "5 trajectories (train 3, valid 1, test 1)" in run(*command, "--commit").stdout
+    assert run("convert", waves, tmp_path / "whole", "--name", "same").exit_code == 0
+    left, right = (
+        {path.relative_to(root): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+        for root in (tmp_path / "s", tmp_path / "whole")
+    )
+    assert left == right
+    assert names_in(tmp_path) == {"raw", "s", "whole"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--part", "3"], "a part is NUMBER/COUNT, 1/8 to 8/8, got '3'"),
+        (["--part", "9/8"], "a part must be one of 1/8 to 8/8, got 9/8"),
+        (["--part", "1/2", "--commit"], "--part does one part and --commit puts all of them together"),
+        (["--commit"], "was begun, so there is nothing to commit"),
+        (["--dask", "localhost"], "--dask takes the address of a scheduler, tcp://HOST:PORT"),
+        (["--dask", "tcp://127.0.0.1:9", "--workers", 2], "a cluster has workers of its own"),
+    ],
+)
+def test_what_is_asked_of_parts_and_clusters_is_checked(
+    waves: Path, tmp_path: Path, arguments: list[str], message: str
+) -> None:
+    assert message in refused(run("convert", waves, tmp_path / "s", *arguments), 2, tmp_path / "s")
+
+
+def test_a_cluster_without_dask_names_the_extra(run_command: RunCommand, waves: Path) -> None:
+    code = "import sys; sys.modules['distributed'] = None\nfrom preprocess.cli import main\nmain()"
+    result = run_command("convert", waves, "s", "--dask", "tcp://127.0.0.1:9", code=code)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert 'dask.distributed is not installed: pip install "ups-data[dask]"' in result.stderr

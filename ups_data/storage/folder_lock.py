@@ -47,19 +47,12 @@ def hold_folder(folder: Path, *, shared: bool, wait_s: float) -> int | None:
             os.close(descriptor)
             return None
         if held:
-            if not shared:
-                _leave_name(descriptor)
+            _leave_name("" if shared else f"process {os.getpid()} on {socket.gethostname()}\n", descriptor)
             return descriptor
         os.close(descriptor)
         if time.monotonic() >= deadline:
             raise BlockingIOError(describe_holder(folder))
         time.sleep(min(0.02, wait_s))
-
-
-def share_folder(descriptor: int) -> None:
-    """Let others hold a folder that is held alone; for a moment nobody may hold it."""
-    os.ftruncate(descriptor, 0)
-    fcntl.flock(descriptor, fcntl.LOCK_SH)
 
 
 def find_holders(folder: Path) -> Holders:
@@ -106,6 +99,6 @@ def _take(descriptor: int, kind: int) -> bool:
     return True
 
 
-def _leave_name(descriptor: int) -> None:
+def _leave_name(name: str, descriptor: int) -> None:
     os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
+    os.pwrite(descriptor, name.encode(), 0)
