@@ -694,7 +694,9 @@ def test_an_interrupted_process_of_a_shell(waves: Path, tmp_path: Path, workers:
 # -- parts -------------------------------------------------------------------------------------------------------------
 
 
-def test_parts_by_the_command_line(waves: Path, tmp_path: Path) -> None:
+def test_parts_by_the_command_line(waves: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("preprocess.settings._MIB", 256)
+    monkeypatch.setattr("preprocess.partition._TRAJECTORY_BYTES", 0)
     command = ["convert", waves, tmp_path / "s", "--name", "same"]
     content = parsed(run(*command, "--part", "2/2", "--json"))
     assert (content["part"], content["num_parts"], content["parts_left"]) == (2, 2, [1])
