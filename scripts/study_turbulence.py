@@ -60,6 +60,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--resolution", type=int, default=512, help="nodes per axis (512)")
     parser.add_argument("--frames", type=int, default=7, help="frames, one more than are measured (7)")
+    parser.add_argument("--frames-per-block", type=int, help="frames that share an importance map (all)")
     parser.add_argument("--ratio", type=float, default=0.02, help="drawn points / points (0.02)")
     parser.add_argument("--draws", type=int, default=2000, help="draws of each sampler (2000)")
     parser.add_argument("--seed", type=int, default=0, help="of the initial condition, the dealing and the draws (0)")
@@ -71,7 +72,9 @@ def study(arguments: argparse.Namespace, folder: Path) -> ProveReport:
     """Generate, convert and prove in a folder."""
     made = GenerateSettings(resolution=arguments.resolution, num_frames=arguments.frames, seed=arguments.seed)
     description = generate("turbulence", folder / "raw", made)
-    convert(open_source([description]), folder / "store", ConvertSettings(seed=arguments.seed))
+    span = None if arguments.frames_per_block is None else 1
+    settings = ConvertSettings(seed=arguments.seed, frames_per_block=arguments.frames_per_block, target_span=span)
+    convert(open_source([description]), folder / "store", settings)
     options: dict[str, Any] = {"ratio": arguments.ratio, "draws": arguments.draws, "seed": arguments.seed}
     samplers = ("uniform", "balanced", "importance")
     return prove(open_store(folder / "store"), samplers=samplers, num_frames=arguments.frames - 1, **options)

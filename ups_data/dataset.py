@@ -188,7 +188,7 @@ class QueryDataset(torch.utils.data.Dataset[SparseSample]):
         normalize: bool = True,
         statistics: tuple[ChannelStatistics, ...] | None = None,
         dtype: str = "float32",
-        estimand: Estimand | None = None,
+        estimand: str | None = None,
     ) -> None:
         if dtype not in _DTYPES:
             raise DatasetError(f"dtype must be one of {sorted(_DTYPES)}, got {dtype!r}")
@@ -327,7 +327,7 @@ class QueryDataset(torch.utils.data.Dataset[SparseSample]):
                 f"target_span={span}"
             )
 
-    def _check_estimand(self, estimand: Estimand | None) -> Estimand:
+    def _check_estimand(self, estimand: str | None) -> str:
         manifest = self.store.manifest
         chosen = manifest.estimand if estimand is None else estimand
         if chosen not in get_args(Estimand):

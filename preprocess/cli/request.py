@@ -15,7 +15,7 @@ from preprocess.settings import ConvertSettings
 from preprocess.sources import SOURCES, Source, open_source
 from ups_data.errors import ConfigError, SchemaError
 from ups_data.importance import METRICS, check_metrics, default_recipe
-from ups_data.schema import CodecName
+from ups_data.schema import CodecName, Estimand
 from ups_data.yaml_records import parse_record, parse_yaml
 
 _IMPORTANCE_HELP = (
@@ -48,6 +48,15 @@ class Request:
     importance: Annotated[str | None, typer.Option("--importance", help=_IMPORTANCE_HELP)] = None
     strata: Annotated[int | None, typer.Option("--strata", help="Bands of importance.")] = None
     page_points: Annotated[int | None, typer.Option("--page-points", help="Points of a page.")] = None
+    frames_per_block: Annotated[
+        int | None, typer.Option("--frames-per-block", help="Frames that share an importance map; all by default.")
+    ] = None
+    target_span: Annotated[
+        int | None, typer.Option("--target-span", help="Frames that targets of a window may span within a block; 8.")
+    ] = None
+    estimand: Annotated[
+        Estimand | None, typer.Option("--estimand", help="What draws estimate: the mean over points, or the integral.")
+    ] = None
     codec: Annotated[CodecName | None, typer.Option("--codec", help="Compressor.")] = None
     split: Annotated[
         str | None, typer.Option("--split", help="Shares where the source has no splits: train=0.8,valid=0.1,test=0.1.")
@@ -72,6 +81,9 @@ class Request:
             "name": name,
             "num_strata": self.strata,
             "page_points": self.page_points,
+            "frames_per_block": self.frames_per_block,
+            "target_span": self.target_span,
+            "estimand": self.estimand,
             "codec": self.codec,
             "seed": self.seed,
             "splits": None if self.split is None else parse_numbers(self.split, "--split"),
