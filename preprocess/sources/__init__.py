@@ -48,7 +48,11 @@ SOURCES: Mapping[str, type[Source]] = {
 _NEAREST_BY_SUFFIX = {
     ".pt": "neuraloperator",
     ".pth": "neuraloperator",
-    ".nc": "netcdf",
+    ".nc": "xarray",
+    ".grib": "xarray",
+    ".grib2": "xarray",
+    ".grb": "xarray",
+    ".zarr": "xarray",
     ".npy": "arrays",
     ".npz": "arrays",
     ".yaml": "arrays",
@@ -110,7 +114,7 @@ def _named(name: str) -> type[Source]:
 
 
 def _recognise(paths: tuple[Path, ...]) -> type[Source]:
-    found = {path: tuple(name for name, source in SOURCES.items() if source.recognises(path)) for path in paths}
+    found = {path: _recognising(path) for path in paths}
     for path, names in found.items():
         if not names:
             raise UnknownFormatError(_explain_unknown(path))
@@ -121,6 +125,12 @@ def _recognise(paths: tuple[Path, ...]) -> type[Source]:
         listed = ", ".join(f"{path.name} is {name}" for path, name in formats.items())
         raise UnknownFormatError(f"files of one data set must have one format: {listed}")
     return SOURCES[formats[paths[0]]]
+
+
+def _recognising(path: Path) -> tuple[str, ...]:
+    names = tuple(name for name, source in SOURCES.items() if source.recognises(path))
+    special = tuple(name for name in names if not SOURCES[name].is_general)
+    return special or names
 
 
 def _explain_unknown(path: Path) -> str:

@@ -1,97 +1,74 @@
-"""NetCDF files through xarray: weather, ocean, whatever follows the CF conventions or is described by a few options.
+"""NetCDF, Zarr and GRIB through xarray: weather, ocean, whatever follows the CF conventions or a few options describe.
 
 What a dimension means is told by its coordinate variable (`axis`, `units`, `standard_name`) or by an option; where
 neither tells, the file is refused with what to state. Axes come out as x (longitude), y (latitude), z where the file
 tells which they are, else in the order of its dimensions. A coordinate that falls (latitudes from north to south) is
-read backwards, so that nodes increase. A longitude whose nodes go once around the globe is periodic.
+read backwards, so that nodes increase. A longitude whose nodes go once around the globe is periodic. A dimension of one
+entry that is none of these is left out, with a note.
 
 Times are kept as the file counts them, with its own unit ("hours since 1979-01-01"): calendars are not interpreted.
-Packed values are unpacked and missing ones become NaN, which a conversion refuses with its place.
+Packed values are unpacked. Missing values that a variable declares (see `preprocess.sources.xarray_opening`) are kept
+as missing, and so are those of the variables that the option `missing` names; any other NaN is refused with its place.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
-import pydantic
-from jaxtyping import Float64, Shaped
+from jaxtyping import Bool, Float64, Shaped
 
-from preprocess.sources.axes import as_float, grid_axis, read_increasing
+from preprocess.sources.axes import as_float, goes_around, grid_axis, read_increasing
 from preprocess.sources.base import Source, TrajectoryInfo
 from preprocess.sources.dimensions import arrange
 from preprocess.sources.exact import exact_cast, stored_dtype
 from preprocess.sources.hdf5_files import has_hdf5_magic, open_hdf5
 from preprocess.sources.naming import check_name, name_field
-from ups_data.errors import SourceError, UnknownFormatError, suggest
-from ups_data.schema import AxisSpec, FieldSpec, GeometryKind, Record
+from preprocess.sources.xarray_opening import (
+    GRIB_MAGIC,
+    NETCDF3_MAGIC,
+    declares_missing,
+    never_written,
+    open_with_xarray,
+    valid_range,
+)
+from preprocess.sources.xarray_roles import (
+    XarrayOptions,
+    bounds_of,
+    find_roles,
+    find_variables,
+    is_falling,
+    kind_of,
+    text_of,
+)
+from preprocess.sources.zarr_files import has_named_dimensions, is_zarr, note_absent_chunks
+from ups_data.errors import SourceError
+from ups_data.schema import AxisSpec, FieldSpec, GeometryKind
 from ups_data.yaml_records import parse_record
 
 if TYPE_CHECKING:
     import xarray
 
-_NETCDF3_MAGIC = (b"CDF\x01", b"CDF\x02", b"CDF\x05")
-_EAST = ("degrees_east", "degree_east", "degrees_e", "degree_e", "degreese", "degreee")
-_NORTH = ("degrees_north", "degree_north", "degrees_n", "degree_n", "degreesn", "degreen")
-_STANDARD_NAMES = {
-    "longitude": "x",
-    "projection_x_coordinate": "x",
-    "latitude": "y",
-    "projection_y_coordinate": "y",
-    "height": "z",
-    "depth": "z",
-}
-_SPACE = ("x", "y", "z", "space")
-
-
-class XarrayOptions(Record):
-    """What may be told of a NetCDF file.
-
-    Attributes:
-        time: the dimension of time.
-        space: the dimensions of space, in any order.
-        trajectory: the dimension along which independent simulations lie.
-        variables: the variables that become fields; by default all that lie on the dimensions of space.
-        periodic: dimensions of space that wrap around, with one node a cell.
-        frames_per_trajectory: cut the time series into trajectories of so many frames (the last may be shorter), each
-            with a split and an importance map of its own.
-    """
-
-    time: str | None = None
-    space: tuple[str, ...] | None = None
-    trajectory: str | None = None
-    variables: tuple[str, ...] | None = None
-    periodic: tuple[str, ...] = ()
-    frames_per_trajectory: Annotated[int, pydantic.Field(ge=1)] | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Roles:
-    """Which dimension is which; `space` in the order of the axes."""
-
-    time: str | None
-    space: tuple[str, ...]
-    trajectory: str | None
-
 
 @dataclass(frozen=True, kw_only=True)
 class _Piece:
-    """Where a trajectory lies: number of the file, place along its trajectory dimension, first frame."""
+    """Where a trajectory lies: number of the file, place along each of its trajectory dimensions, first frame."""
 
     file: int
-    row: int | None
+    rows: tuple[int, ...]
     first: int
 
 
 class XarraySource(Source):
-    """Grids in one or several NetCDF files; several files hold independent trajectories of the same fields."""
+    """Grids in one or several files; several files hold independent trajectories of the same fields."""
 
-    format: ClassVar[str] = "netcdf"
-    summary: ClassVar[str] = "NetCDF files (CF conventions, or a few options that name dimensions)"
+    format: ClassVar[str] = "xarray"
+    summary: ClassVar[str] = "NetCDF, Zarr or GRIB through xarray (CF conventions, or options that name dimensions)"
+    is_general: ClassVar[bool] = True
 
     def __init__(self, paths: Sequence[Path], options: XarrayOptions) -> None:
         self.paths, self._options = tuple(paths), options
@@ -99,30 +76,35 @@ class XarraySource(Source):
         self.kind: GeometryKind = "grid"
         self._opened: dict[int, xarray.Dataset] = {}
         first = self._dataset(0)
-        self._roles = _find_roles(first, options, self.paths[0])
-        self._variables = _find_variables(first, self._roles, options, self.paths[0])
-        self.fields = tuple(self._describe_field(first[name]) for name in self._variables)
+        self._roles = find_roles(first, options, self.paths[0])
+        self._variables = find_variables(first, self._roles, options, self.paths[0])
+        self.fields = tuple(self._describe_field(first, name) for name in self._variables)
         self.dtype = stored_dtype((first[name].dtype for name in self._variables), where=self.paths[0].name)
-        self._parameters = _find_parameters(first, self._roles, self._variables)
+        self._parameters = self._find_parameters(first)
+        self.parameter_units = {
+            name: unit for name in self._parameters if (unit := text_of(first[name], "units")) is not None
+        }
         # Known once: a coordinate is read from the file every time that it is looked at.
-        self._falling = tuple(dim for dim in self._roles.space if _is_falling(first[dim].values))
+        self._falling = tuple(dim for dim in self._roles.space if is_falling(first[dim].values))
         self._nodes = tuple(self._read_nodes(first, dim) for dim in self._roles.space)
         self.axes = tuple(
             self._describe_axis(first, dim, nodes) for dim, nodes in zip(self._roles.space, self._nodes, strict=True)
         )
-        self.time_unit = None if self._roles.time is None else _text(first[self._roles.time], "units")
+        self.time_unit = None if self._roles.time is None else text_of(first[self._roles.time], "units")
         self._pieces, self.trajectories = self._find_trajectories()
+        self.missing_fields = self._find_missing()
         self.notes = self._find_notes(first)
 
     @classmethod
     def recognises(cls, path: Path) -> bool:
-        """Tell by the first bytes, and HDF5 files by what the NetCDF library leaves in them."""
+        """Tell by the first bytes, HDF5 files by what the NetCDF library leaves in them, Zarr by named dimensions."""
         try:
             if path.is_dir():
-                return False
+                return has_named_dimensions(path)
             with path.open("rb") as file:
-                if file.read(4) in _NETCDF3_MAGIC:
-                    return True
+                head = file.read(4)
+            if head in NETCDF3_MAGIC or head == GRIB_MAGIC:
+                return True
             if not has_hdf5_magic(path):
                 return False
             with open_hdf5(path) as content:
@@ -135,7 +117,7 @@ class XarraySource(Source):
     @classmethod
     def open(cls, paths: Sequence[Path], options: Mapping[str, Any]) -> Self:
         """Open files of one data set; `options` are those of `XarrayOptions`."""
-        return cls(paths, parse_record(XarrayOptions, options, where="options of format 'netcdf'"))
+        return cls(paths, parse_record(XarrayOptions, options, where=f"options of format {cls.format!r}"))
 
     def read_frames(self, trajectory: int, start: int, stop: int) -> Shaped[np.ndarray, "time channel *space"]:
         """Read frames [start, stop) of a trajectory; see `Source.read_frames`."""
@@ -143,14 +125,15 @@ class XarraySource(Source):
         cuts: dict[str, int | slice] = dict.fromkeys(self._falling, slice(None, None, -1))
         if roles.time is not None:
             cuts[roles.time] = slice(piece.first + start, piece.first + stop)
-        if roles.trajectory is not None and piece.row is not None:
-            cuts[roles.trajectory] = piece.row
+        cuts |= dict(zip(roles.trajectory, piece.rows, strict=True)) | dict.fromkeys(roles.single, 0)
+        names = {roles.time: "time", roles.component: "component"}
         parts = []
         for name in self._variables:
             variable = self._dataset(piece.file)[name]
             chosen = variable.isel({dim: cut for dim, cut in cuts.items() if dim in variable.dims})
-            dims = tuple("time" if dim == roles.time else str(dim) for dim in chosen.dims)
-            block = arrange(_values(chosen, self.paths[piece.file]), dims, space=roles.space, num_frames=stop - start)
+            dims = tuple(names.get(str(dim), str(dim)) for dim in chosen.dims)
+            values = self._check_values(_values(chosen, self.paths[piece.file]), variable, dims, trajectory, start)
+            block = arrange(values, dims, space=roles.space, num_frames=stop - start)
             where = f"{self.paths[piece.file].name}: {name}"
             parts.append(exact_cast(block, self.dtype, where=where))
         return np.concatenate(parts, axis=1)
@@ -163,18 +146,42 @@ class XarraySource(Source):
         """Leave open files behind: another process opens them itself."""
         return {**self.__dict__, "_opened": {}}
 
+    def _split_of(self, path: Path) -> str | None:  # noqa: ARG002  for formats that tell
+        return None
+
     def _dataset(self, number: int) -> xarray.Dataset:
         if number not in self._opened:
-            path = self.paths[number]
-            try:
-                self._opened[number] = _import_xarray(path).open_dataset(path, decode_times=False, cache=False)
-            except (OSError, ValueError, RuntimeError) as error:
-                raise SourceError(f"{path} cannot be read as NetCDF: {error}") from error
+            self._opened[number] = open_with_xarray(self.paths[number], self._options.grib_keys)
         return self._opened[number]
 
-    def _describe_field(self, variable: xarray.DataArray) -> FieldSpec:
-        where = f"{self.paths[0].name}: variable {variable.name!r}"
-        return name_field(str(variable.name), unit=_text(variable, "units"), where=where)
+    def _describe_field(self, dataset: xarray.Dataset, name: str) -> FieldSpec:
+        where, variable = f"{self.paths[0].name}: variable {name!r}", dataset[name]
+        components: tuple[str, ...] = ("",)
+        level = self._roles.component
+        if level is not None and level in variable.dims:
+            count = dataset.sizes[level]
+            entries = dataset[level].values.tolist() if level in dataset.variables else range(count)
+            components = tuple(f"{entry:g}" if isinstance(entry, float) else str(entry) for entry in entries)
+        return name_field(name, components, unit=text_of(variable, "units"), where=where)
+
+    def _find_parameters(self, dataset: xarray.Dataset) -> tuple[str, ...]:
+        """Return the numbers that belong to a file or to each of its trajectories, coordinates of these among them."""
+        along = set(self._roles.trajectory)
+        names = [str(name) for name in dataset.data_vars if name not in self._variables]
+        names += [dim for dim in self._roles.trajectory if dim in dataset.coords]
+        return tuple(
+            name for name in names if set(map(str, dataset[name].dims)) <= along and dataset[name].dtype.kind in "iuf"
+        )
+
+    def _find_missing(self) -> frozenset[str]:
+        """Return the fields that declare missing values, in any of the files."""
+        declared = {
+            name
+            for number in range(len(self.paths))
+            for name in self._variables
+            if declares_missing(self._dataset(number)[name])
+        }
+        return frozenset(declared | set(self._options.missing))
 
     def _read_nodes(self, dataset: xarray.Dataset, dim: str) -> Float64[np.ndarray, " node"]:
         where = f"{self.paths[0].name}: {dim}"
@@ -184,11 +191,10 @@ class XarraySource(Source):
         return read_increasing(nodes[::-1] if dim in self._falling else nodes, where=where)
 
     def _describe_axis(self, dataset: xarray.Dataset, dim: str, nodes: Float64[np.ndarray, " node"]) -> AxisSpec:
-        where = f"{self.paths[0].name}: {dim}"
-        periodic = dim in self._options.periodic or _goes_around(dataset[dim], nodes)
-        return grid_axis(
-            check_name(dim, where=where), nodes, periodic=periodic, where=where, unit=_text(dataset[dim], "units")
-        )
+        where, kind = f"{self.paths[0].name}: {dim}", kind_of(dataset, dim)
+        unit = text_of(dataset[dim], "units") or (None if kind == "linear" else "degrees")
+        periodic = dim in self._options.periodic or (kind == "longitude" and goes_around(nodes, unit))
+        return grid_axis(check_name(dim, where=where), nodes, periodic=periodic, where=where, unit=unit, kind=kind)
 
     def _find_trajectories(self) -> tuple[tuple[_Piece, ...], tuple[TrajectoryInfo, ...]]:
         pieces, infos = [], []
@@ -196,29 +202,37 @@ class XarraySource(Source):
             dataset = self._dataset(number)
             self._check_alike(dataset, path)
             times = self._read_times(dataset, path)
-            rows = [None] if self._roles.trajectory is None else list(range(dataset.sizes[self._roles.trajectory]))
+            parameters = {name: dataset[name].load() for name in self._parameters}
             length = self._options.frames_per_trajectory or times.size
-            for row in rows:
-                for first in range(0, times.size, length):
-                    pieces.append(_Piece(file=number, row=row, first=first))
-                    infos.append(self._describe(dataset, path, pieces[-1], times[first : first + length]))
+            sizes = [range(dataset.sizes[dim]) for dim in self._roles.trajectory]
+            for rows, first in itertools.product(itertools.product(*sizes), range(0, times.size, length)):
+                pieces.append(_Piece(file=number, rows=rows, first=first))
+                infos.append(self._describe(parameters, path, pieces[-1], times[first : first + length]))
         return tuple(pieces), tuple(infos)
 
     def _describe(
-        self, dataset: xarray.Dataset, path: Path, piece: _Piece, times: Float64[np.ndarray, " time"]
+        self,
+        parameters: Mapping[str, xarray.DataArray],
+        path: Path,
+        piece: _Piece,
+        times: Float64[np.ndarray, " time"],
     ) -> TrajectoryInfo:
-        member = "" if piece.row is None else f": {self._roles.trajectory} {piece.row}"
+        rows = dict(zip(self._roles.trajectory, piece.rows, strict=True))
+        member = "".join(f": {dim} {row}" for dim, row in rows.items())
         frames = "" if times.size == 1 else f": frames {piece.first} to {piece.first + times.size - 1}"
-        parameters = {}
-        for name in self._parameters:
-            values = dataset[name].values
-            value = values if values.ndim == 0 else values[piece.row]
-            parameters[name] = as_float(value, where=f"{path.name}: {name}")
+        values = {
+            name: as_float(
+                variable.isel({dim: row for dim, row in rows.items() if dim in variable.dims}).values,
+                where=f"{path.name}: {name}",
+            )
+            for name, variable in parameters.items()
+        }
         return TrajectoryInfo(
             item=f"{path.name}{member}{frames}",
             shape=tuple(nodes.size for nodes in self._nodes),
             times=times,
-            parameters=parameters,
+            parameters=values,
+            split=self._split_of(path),
         )
 
     def _check_alike(self, dataset: xarray.Dataset, path: Path) -> None:
@@ -232,8 +246,11 @@ class XarraySource(Source):
                     f"{path.name}: {name} has dimensions {dataset[name].dims}, in {self.paths[0].name} "
                     f"{first[name].dims}"
                 )
-        for dim in self._roles.space:
-            if dim not in dataset.variables or not np.array_equal(dataset[dim].values, first[dim].values):
+        same = [*self._roles.space, *([self._roles.component] if self._roles.component is not None else [])]
+        for dim in same:
+            if (dim in dataset.variables) != (dim in first.variables) or (
+                dim in first.variables and not np.array_equal(dataset[dim].values, first[dim].values)
+            ):
                 raise SourceError(f"{path.name}: the nodes of {dim} differ from those of {self.paths[0].name}")
 
     def _read_times(self, dataset: xarray.Dataset, path: Path) -> Float64[np.ndarray, " time"]:
@@ -243,130 +260,69 @@ class XarraySource(Source):
             raise SourceError(f"{path.name}: the times of dimension {self._roles.time!r} are not told")
         return read_increasing(dataset[self._roles.time].values, where=f"{path.name}: {self._roles.time}")
 
+    def _check_values(
+        self,
+        values: Shaped[np.ndarray, "..."],
+        variable: xarray.DataArray,
+        dims: tuple[str, ...],
+        trajectory: int,
+        start: int,
+    ) -> Shaped[np.ndarray, "..."]:
+        """Refuse what is missing without being declared, and what the file itself calls invalid."""
+        name, item = str(variable.name), self.trajectories[trajectory].item
+        where = f"{item}: {name} holds"
+        if values.dtype.kind != "f":
+            return values
+        self._refuse(never_written(values, variable), dims, where, start, "was never written: the file is incomplete")
+        limits = valid_range(variable)
+        if limits is not None:
+            outside = (values < limits[0]) | (values > limits[1])
+            if name in self._options.missing:
+                values = np.where(outside, values.dtype.type(np.nan), values)
+            else:
+                rule = f"lies outside of the valid range {limits[0]:g} to {limits[1]:g} that it states"
+                self._refuse(outside, dims, where, start, f"{rule}. {_how_to_declare(name)}")
+        if name not in self.missing_fields:
+            rule = f"is missing, and nothing declares missing values of {name}. {_how_to_declare(name)}"
+            self._refuse(np.isnan(values), dims, where, start, rule)
+        elif "GRIB_missingValue" in variable.attrs:
+            # Where no message is, cfgrib has NaN everywhere; a bitmap that hides all points is not written.
+            across = tuple(dims.index(dim) for dim in self._roles.space if dim in dims[-2:])
+            gone = np.isnan(values).all(axis=across, keepdims=True)
+            self._refuse(np.broadcast_to(gone, values.shape), dims, where, start, "belongs to no message of the file")
+        return values
+
+    def _refuse(self, bad: Bool[np.ndarray, "..."], dims: tuple[str, ...], where: str, start: int, rule: str) -> None:
+        if not bad.any():
+            return
+        place = dict(zip(dims, map(int, np.unravel_index(int(np.argmax(bad)), bad.shape)), strict=True))
+        frame = f"frame {place.pop('time') + start}, " if "time" in place else ""
+        nodes = dict(zip(self._roles.space, self._nodes, strict=True))
+        rest = ", ".join(f"{dim} {nodes[dim][at] if dim in nodes else at:g}" for dim, at in place.items())
+        raise SourceError(f"{where} at {frame}{rest} a value that {rule}")
+
     def _find_notes(self, dataset: xarray.Dataset) -> tuple[str, ...]:
         notes = [f"{dim} falls in the files and is read backwards" for dim in self._falling]
-        left = [str(name) for name in dataset.data_vars if name not in (*self._variables, *self._parameters)]
+        for dim in self._roles.single:
+            at = f", at {dataset[dim].values.tolist()[0]!s:.40}" if dim in dataset.variables else ""
+            notes.append(f"dimension {dim} has one entry{at}, and is left out")
+        bounds = bounds_of(dataset)
+        used = {*self._variables, *self._parameters}
+        left = [str(name) for name in dataset.data_vars if name not in used]
+        left += [str(name) for name in dataset.coords if name not in dataset.dims and name not in used | bounds]
         if left:
             notes.append(f"variables that were not converted: {', '.join(left)}")
+        for path in (path for path in self.paths if is_zarr(path)):
+            notes.extend(note for name in self._variables if (note := note_absent_chunks(path, name)) is not None)
         return tuple(notes)
 
 
-def _find_roles(dataset: xarray.Dataset, options: XarrayOptions, path: Path) -> _Roles:
-    """Find out what every dimension of the variables means."""
-    dims = tuple(str(dim) for dim in dataset.dims)
-    named = [options.time, options.trajectory, *(options.space or ()), *options.periodic]
-    for dim in (dim for dim in named if dim is not None):
-        if dim not in dims:
-            raise SourceError(f"{path.name} has no dimension {dim!r}. {suggest(dim, dims)}")
-    meanings = {dim: _meaning_of(dataset, dim) for dim in dims}
-    times = [dim for dim in dims if meanings[dim] == "time" and dim not in (options.space or ())]
-    time = options.time or (times[0] if len(times) == 1 else None)
-    if options.time is None and len(times) > 1:
-        raise SourceError(f"{path.name}: time may be any of {', '.join(times)}; say which: --option time={times[0]}")
-    told = options.space or tuple(dim for dim in dims if meanings[dim] in _SPACE)
-    stored = [dim for dim in dims if dim in told and dim not in (time, options.trajectory)]
-    space = tuple(sorted(stored, key=lambda dim: _SPACE.index(meanings[dim] or "space")))
-    _refuse_unknown_dims(dataset, options, path, known={time, options.trajectory, *space})
-    if not 1 <= len(space) <= 3:
-        raise SourceError(
-            f"{path.name}: dimensions {', '.join(dims)} with {len(space)} of space; name one to three of them, as in "
-            f"--option 'space=[lat, lon]'"
-        )
-    return _Roles(time=time, space=space, trajectory=options.trajectory)
-
-
-def _refuse_unknown_dims(
-    dataset: xarray.Dataset, options: XarrayOptions, path: Path, *, known: set[str | None]
-) -> None:
-    bounds = _bounds_of(dataset)
-    chosen = options.variables or tuple(str(name) for name in dataset.data_vars if name not in bounds)
-    for name in chosen:
-        if name not in dataset.variables:
-            names = [str(variable) for variable in dataset.data_vars]
-            raise SourceError(f"{path.name} has no variable {name!r}. {suggest(name, names)}")
-        unknown = [str(dim) for dim in dataset[name].dims if dim not in known]
-        if unknown:
-            raise SourceError(
-                f"{path.name}: what dimension {unknown[0]!r} of variable {name!r} means is not told. Say so with "
-                f"--option trajectory={unknown[0]}, or time=, or 'space=[...]' with all dimensions of space, or choose "
-                f"other variables with --option 'variables=[...]'"
-            )
-
-
-def _meaning_of(dataset: xarray.Dataset, dim: str) -> str | None:
-    """Return `time`, `x`, `y`, `z` or `space` where the coordinate variable of a dimension tells."""
-    if dim not in dataset.variables:
-        return None
-    variable = dataset[dim]
-    axis, units = (_text(variable, "axis") or "").upper(), (_text(variable, "units") or "").lower()
-    standard_name = (_text(variable, "standard_name") or "").lower()
-    if axis == "T" or " since " in units or standard_name == "time":
-        return "time"
-    if axis in ("X", "Y", "Z"):
-        return axis.lower()
-    if units in _EAST or units in _NORTH:
-        return "x" if units in _EAST else "y"
-    return _STANDARD_NAMES.get(standard_name, "z" if _text(variable, "positive") else None)
-
-
-def _find_variables(dataset: xarray.Dataset, roles: _Roles, options: XarrayOptions, path: Path) -> tuple[str, ...]:
-    """Return the variables that become fields."""
-    needed, bounds = set(roles.space), _bounds_of(dataset)
-    names = options.variables or tuple(str(name) for name in dataset.data_vars if name not in bounds)
-    on_grid = tuple(name for name in names if needed <= set(dataset[name].dims))
-    rest = [name for name in names if name not in on_grid and (options.variables or set(dataset[name].dims) & needed)]
-    if rest:
-        raise SourceError(
-            f"{path.name}: variable {rest[0]!r} has dimensions {dataset[rest[0]].dims}, not all of "
-            f"{', '.join(roles.space)}; choose the others with --option 'variables=[...]'"
-        )
-    if not on_grid:
-        raise SourceError(f"{path.name} has no variable on {', '.join(roles.space)}")
-    return on_grid
-
-
-def _find_parameters(dataset: xarray.Dataset, roles: _Roles, fields: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the numbers that belong to a file or to each of its trajectories."""
-    kinds = ((), (roles.trajectory,))
-    names = [str(name) for name in dataset.data_vars if dataset[name].dims in kinds and name not in fields]
-    return tuple(name for name in names if dataset[name].dtype.kind in "iuf")
-
-
-def _bounds_of(dataset: xarray.Dataset) -> set[str]:
-    """Return the variables that say where cells end (CF conventions, section 7.1)."""
-    return {str(variable.attrs["bounds"]) for variable in dataset.variables.values() if "bounds" in variable.attrs}
-
-
-def _goes_around(coordinate: xarray.DataArray, nodes: Float64[np.ndarray, " node"]) -> bool:
-    """Tell whether a longitude has one node for every equal cell of the whole circle."""
-    if (_text(coordinate, "units") or "").lower() not in _EAST or nodes.size < 2:
-        return False
-    spacing = (nodes[-1] - nodes[0]) / (nodes.size - 1)
-    return bool(abs(nodes.size * spacing - 360) < 1e-3 * spacing)
-
-
-def _is_falling(nodes: Shaped[np.ndarray, "..."]) -> bool:
-    return nodes.ndim == 1 and nodes.size > 1 and nodes.dtype.kind in "iuf" and bool(nodes[0] > nodes[-1])
-
-
-def _text(variable: xarray.DataArray, attribute: str) -> str | None:
-    value = variable.attrs.get(attribute)
-    return value.strip() or None if isinstance(value, str) else None
+def _how_to_declare(name: str) -> str:
+    return f"If such values are missing on purpose, say so: --option 'missing=[{name}]'"
 
 
 def _values(variable: xarray.DataArray, path: Path) -> Shaped[np.ndarray, "..."]:
     try:
         return np.asarray(variable.values)
-    except (OSError, RuntimeError, IndexError) as error:
+    except (OSError, RuntimeError, IndexError, ValueError, EOFError) as error:
         raise SourceError(f"{path}: variable {variable.name!r} cannot be read: {error}") from error
-
-
-def _import_xarray(path: Path) -> ModuleType:
-    try:
-        import netCDF4  # noqa: F401  what xarray reads NetCDF with
-        import xarray
-    except ImportError as error:
-        raise UnknownFormatError(
-            f'{path} is a NetCDF file, and what reads it is not installed: pip install "ups-data[netcdf]"'
-        ) from error
-    return xarray

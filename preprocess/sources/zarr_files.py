@@ -16,6 +16,7 @@ import zarr
 from jaxtyping import Shaped
 
 from ups_data.errors import SourceError, suggest
+from ups_data.schema import MANIFEST_NAME
 
 _METADATA = ("zarr.json", ".zarray", ".zgroup", ".zmetadata")
 _MAX_METADATA_BYTES = 16 * 2**20
@@ -39,6 +40,31 @@ def list_zarr_arrays(path: Path) -> tuple[str, ...]:
     """Return the keys of all arrays below a directory; "" is the directory itself."""
     files = [file for name in ("zarr.json", ".zarray") for file in sorted(path.rglob(name))]
     return tuple(dict.fromkeys(_key_of(path, file) for file in files if _describes_array(file)))
+
+
+def has_named_dimensions(path: Path) -> bool:
+    """Tell whether a directory is a group of Zarr whose arrays name their dimensions, as xarray writes them.
+
+    A finished store of this project is none: it is no source.
+    """
+    if not is_zarr(path) or (path / MANIFEST_NAME).is_file():
+        return False
+    keys = [key for key in list_zarr_arrays(path) if key and "/" not in key]
+    return bool(keys) and all(_names_dimensions(path / key) for key in keys)
+
+
+def check_zarr_codecs(path: Path) -> None:
+    """Refuse a directory of which any array names a codec that is not on the list.
+
+    Raises:
+        SourceError: naming the array and the codec.
+    """
+    for key in list_zarr_arrays(path):
+        folder = path / key if key else path
+        # The metadata of either version: it is the reader that chooses.
+        for file in (folder / name for name in ("zarr.json", ".zarray")):
+            if file.is_file():
+                _check_codecs(_read_metadata(file), f"{path.name}: {key}" if key else path.name)
 
 
 def open_zarr_array(path: Path, key: str) -> zarr.Array[Any]:
@@ -161,6 +187,13 @@ def _describes_array(file: Path) -> bool:
     except SourceError:
         # The array's own error is told when it is opened.
         return True
+
+
+def _names_dimensions(folder: Path) -> bool:
+    if (folder / ".zarray").is_file():
+        attributes = folder / ".zattrs"
+        return attributes.is_file() and "_ARRAY_DIMENSIONS" in _read_metadata(attributes)
+    return _read_metadata(folder / "zarr.json").get("dimension_names") is not None
 
 
 def _read_metadata(file: Path) -> dict[str, Any]:

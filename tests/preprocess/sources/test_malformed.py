@@ -334,7 +334,7 @@ def test_a_spoilt_coordinate_of_netcdf_is_refused(tmp_path: Path, axis: str, way
     spoilt = NETCDF_AXIS[way](data[axis].values)
     path = tmp_path / "weather.nc"
     data.assign_coords({axis: (axis, spoilt, data[axis].attrs)}).to_netcdf(path)
-    check_refused(path, "netcdf", None, "weather.nc", axis)
+    check_refused(path, "xarray", None, "weather.nc", axis)
 
 
 @pytest.mark.parametrize("kept", [0, 3, 8, 0.3, 0.9])
@@ -343,7 +343,7 @@ def test_netcdf_cut_short_is_refused(tmp_path: Path, kept: float) -> None:
     weather().to_netcdf(path)
     content = path.read_bytes()
     path.write_bytes(content[: int(kept * len(content)) if 0 < kept < 1 else int(kept)])
-    check_refused(path, "netcdf", None, "weather.nc")
+    check_refused(path, "xarray", None, "weather.nc")
 
 
 # -- meshes ----------------------------------------------------------------------------------------------------------

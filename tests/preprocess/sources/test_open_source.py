@@ -47,7 +47,7 @@ def test_formats_go_by_content_and_not_by_name(
         "car_cfd": tmp_path / "seven.zarr",
         "pdearena": smoke_specimen("five.hdf").write(tmp_path),
         "the_well": well_specimen("four.npy").write(tmp_path),
-        "netcdf": tmp_path / "six.pt",
+        "xarray": tmp_path / "six.pt",
         "vtk": tmp_path / "eight.vtu",
         "curator": write_curator(tmp_path / "curator", "npz").rename(tmp_path / "nine.npy"),
     }
@@ -55,7 +55,7 @@ def test_formats_go_by_content_and_not_by_name(
     files["crash_mesh"] = write_crash(tmp_path / "eleven.npz", crash_arrays())
     assert files.keys() == SOURCES.keys()
     car_folder(files["car_cfd"])
-    weather().to_netcdf(files["netcdf"])
+    weather().to_netcdf(files["xarray"])
     with_data(plane()).save(files["vtk"])
     for name, path in files.items():
         options = {"time_step": 1.0} if name == "crash_mesh" else {}
@@ -129,5 +129,5 @@ def test_formats_are_not_mixed(tmp_path: Path, write_hdf5: WriteHDF5) -> None:
 
 
 def test_an_unknown_format_names_the_nearest(write_arrays: WriteArrays) -> None:
-    with pytest.raises(UnknownFormatError, match=r"there is no format 'array'. Did you mean 'arrays'\?"):
-        open_source([write_arrays()], "array")
+    with pytest.raises(UnknownFormatError, match=r"there is no format 'arays'. Did you mean 'arrays'\?"):
+        open_source([write_arrays()], "arays")

@@ -1,6 +1,7 @@
 """NetCDF files as xarray and the NetCDF library write them."""
 
 import pickle
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from preprocess.convert import ConvertSettings, convert
 from preprocess.sources import open_source
 from preprocess.sources.xarray_files import XarraySource
 from tests.preprocess.sources.specimens import LATITUDES, LONGITUDES, weather
+from ups_data.coordinates import grid_measures
 from ups_data.errors import ConfigError, SourceError
 
 
@@ -147,7 +149,7 @@ def test_truncated_files_are_refused(keep: int, tmp_path: Path) -> None:
     cut = tmp_path / "cut.nc"
     cut.write_bytes(path.read_bytes()[:keep])
     with pytest.raises(SourceError, match=r"cut\.nc"):
-        open_source([cut], "netcdf")
+        open_source([cut], "xarray")
 
 
 def test_sources_pickle_and_read_the_same(tmp_path: Path) -> None:
@@ -163,3 +165,146 @@ def test_other_hdf5_files_are_not_taken_for_netcdf(tmp_path: Path) -> None:
         file["tensor"] = np.zeros((2, 3, 4), dtype="float32")
     assert not XarraySource.recognises(tmp_path / "plain.h5")
     assert not XarraySource.recognises(tmp_path)
+
+
+@pytest.mark.parametrize("consolidated", [True, False])
+@pytest.mark.parametrize("zarr_format", [2, 3])
+def test_zarr_of_either_version_reads_as_the_file_it_was_made_from(
+    tmp_path: Path, zarr_format: int, consolidated: bool
+) -> None:
+    data, path = weather(), tmp_path / "era.zarr"
+    with warnings.catch_warnings():
+        # Consolidated metadata of version 3 are no part of the format yet, as zarr says.
+        warnings.simplefilter("ignore")
+        data.to_zarr(path, zarr_format=zarr_format, consolidated=consolidated)
+    source, same = open_source([path]), open_source([write(data, tmp_path / "era.nc")])
+    assert isinstance(source, XarraySource)
+    # Groups of Zarr list their arrays in no order of their own: fields stand in that of their names.
+    assert source.fields == same.fields[::-1]
+    assert (source.axes, source.time_unit) == (same.axes, same.time_unit)
+    np.testing.assert_array_equal(source.read_frames(0, 1, 5), same.read_frames(0, 1, 5)[:, ::-1])
+    assert pickle.loads(pickle.dumps(source)).read_frames(0, 0, 1).shape == (1, 2, 16, 9)
+
+
+def reanalysis() -> xarray.Dataset:
+    """Return fields on levels and at the surface, with names that speak for themselves, as WeatherBench has them."""
+    random = np.random.default_rng(5)
+    shape = (4, 3, 12, 7)
+    return xarray.Dataset(
+        {
+            "geopotential": (("time", "level", "longitude", "latitude"), random.normal(size=shape).astype("float32")),
+            "2m_temperature": (("time", "longitude", "latitude"), random.normal(size=(4, 12, 7)).astype("float32")),
+        },
+        {
+            "time": ("time", np.arange(4) * 6, {"units": "hours since 1959-01-01"}),
+            "level": ("level", [50, 500, 850]),
+            "longitude": np.arange(12) * 30.0,
+            "latitude": np.linspace(-90, 90, 7),
+        },
+    ).rename({"2m_temperature": "t2m"})
+
+
+def test_levels_become_components_or_an_axis(tmp_path: Path) -> None:
+    data, path = reanalysis(), tmp_path / "wb.zarr"
+    data.to_zarr(path, zarr_format=2)
+    with pytest.raises(SourceError, match=r"what dimension 'level' of variable 'geopotential' means.*component="):
+        open_source([path])
+    source = open_source([path], options={"component": "level"})
+    assert source.fields[0].channel_names == ("geopotential.50", "geopotential.500", "geopotential.850")
+    assert [(axis.name, axis.kind, axis.unit, axis.periodic) for axis in source.axes] == [
+        ("longitude", "longitude", "degrees", True),
+        ("latitude", "latitude", "degrees", False),
+    ]
+    found = source.read_frames(0, 1, 3)
+    np.testing.assert_array_equal(found[:, :3], data["geopotential"].values[1:3])
+    np.testing.assert_array_equal(found[:, 3], data["t2m"].values[1:3])
+    solid = {"space": ["level", "latitude", "longitude"], "variables": ["geopotential"]}
+    volume = open_source([path], options=solid)
+    assert [axis.name for axis in volume.axes] == ["longitude", "latitude", "level"]
+    np.testing.assert_array_equal(
+        volume.read_frames(0, 0, 4)[:, 0], data["geopotential"].transpose("time", "longitude", "latitude", "level")
+    )
+    with pytest.raises(SourceError, match=r"'t2m' has dimensions.*not all of.*--option component=level"):
+        open_source([path], options={"space": ["level", "latitude", "longitude"]})
+
+
+def test_forecasts_of_an_ensemble_are_trajectories_over_both_dimensions(tmp_path: Path) -> None:
+    random = np.random.default_rng(6)
+    data = xarray.Dataset(
+        {"t": (("number", "time", "step", "lat", "lon"), random.normal(size=(2, 3, 4, 9, 16)))},
+        {
+            **{name: weather()[name] for name in ("lat", "lon")},
+            "number": ("number", [0, 7]),
+            "time": ("time", [0.0, 24.0, 48.0], {"units": "hours since 2020-01-01"}),
+            "step": ("step", [0.0, 6.0, 12.0, 18.0], {"units": "hours", "standard_name": "forecast_period"}),
+        },
+    )
+    path = write(data, tmp_path / "forecasts.nc")
+    with pytest.raises(SourceError, match=r"time may be any of time, step; say which.*--option trajectory="):
+        open_source([path])
+    source = open_source([path], options={"trajectory": ["number", "time"], "time": "step"})
+    assert [dict(info.parameters) for info in source.trajectories[2:5]] == [
+        {"number": 0.0, "time": 48.0},
+        {"number": 7.0, "time": 0.0},
+        {"number": 7.0, "time": 24.0},
+    ]
+    assert source.parameter_units == {"time": "hours since 2020-01-01"}
+    expected = data["t"].isel(number=1, time=1, lat=slice(None, None, -1)).transpose("step", "lon", "lat").values
+    np.testing.assert_array_equal(source.read_frames(4, 0, 4)[:, 0], expected)
+    told = data.assign_coords(number=("number", [0, 7], {"standard_name": "realization"})).isel(time=0, drop=True)
+    assert len(open_source([write(told, tmp_path / "told.nc")]).trajectories) == 2
+
+
+def test_a_dimension_of_one_entry_is_left_out_with_a_note(tmp_path: Path) -> None:
+    data = weather().expand_dims({"height": xarray.Variable("height", [2.0], {"units": "m", "positive": "up"})}, axis=1)
+    source = open_source([write(data, tmp_path / "two_metres.nc")])
+    assert [axis.name for axis in source.axes] == ["lon", "lat"]
+    assert "dimension height has one entry, at 2.0, and is left out" in source.notes
+    same = open_source([write(weather(), tmp_path / "flat.nc")])
+    np.testing.assert_array_equal(source.read_frames(0, 0, 6), same.read_frames(0, 0, 6))
+
+
+@pytest.mark.parametrize("shift", [-180.0, 0.0, 11.25])
+@pytest.mark.parametrize("poles", [True, False])
+def test_a_globe_has_the_area_of_a_sphere(tmp_path: Path, shift: float, poles: bool) -> None:
+    latitudes = np.linspace(90, -90, 9) if poles else 90 - 22.5 * (np.arange(8) + 0.5)
+    data = weather().isel(lat=slice(0, latitudes.size))
+    data = data.assign_coords(
+        lat=("lat", latitudes, data["lat"].attrs), lon=("lon", LONGITUDES + shift, data["lon"].attrs)
+    )
+    source = open_source([write(data, tmp_path / "globe.nc")])
+    longitude, latitude = source.axes
+    assert (longitude.kind, longitude.periodic, longitude.upper - longitude.lower) == ("longitude", True, 360.0)
+    assert (latitude.kind, latitude.lower, latitude.upper) == ("latitude", -90.0, 90.0)
+    area = grid_measures(source.read_coordinates(0), source.axes)
+    assert area.sum() == pytest.approx(4 * np.pi, rel=1e-12)
+
+
+def test_a_region_reaches_half_a_cell_beyond_its_nodes(tmp_path: Path) -> None:
+    data = weather().isel(lat=slice(2, 5), lon=slice(3, 8))
+    source = open_source([write(data, tmp_path / "region.nc")])
+    longitude, latitude = source.axes
+    assert (longitude.periodic, longitude.lower, longitude.upper) == (False, 56.25, 168.75)
+    assert (latitude.lower, latitude.upper) == (-11.25, 56.25)
+    area = grid_measures(source.read_coordinates(0), source.axes)
+    expected = np.deg2rad(112.5) * (np.sin(np.deg2rad(56.25)) - np.sin(np.deg2rad(-11.25)))
+    assert area.sum() == pytest.approx(expected, rel=1e-12)
+
+
+def test_a_globe_that_stores_its_seam_twice_is_covered_once(tmp_path: Path) -> None:
+    data = weather()
+    closed = xarray.concat([data, data.isel(lon=[0]).assign_coords(lon=[360.0])], dim="lon", data_vars="all")
+    closed["lon"].attrs.update(data["lon"].attrs)
+    source = open_source([write(closed, tmp_path / "closed.nc")])
+    assert (source.axes[0].periodic, source.axes[0].lower, source.axes[0].upper) == (False, 0.0, 360.0)
+    area = grid_measures(source.read_coordinates(0), source.axes)
+    assert area.sum() == pytest.approx(4 * np.pi, rel=1e-12)
+
+
+def test_angles_that_are_none_are_refused(tmp_path: Path) -> None:
+    steep = weather().assign_coords(lat=("lat", LATITUDES * 1.1, {"units": "degrees_north"}))
+    with pytest.raises(SourceError, match=r"axis 'lat' is a latitude, and its nodes run from -99.*beyond -90 to 90"):
+        open_source([write(steep, tmp_path / "steep.nc")])
+    wide = weather().assign_coords(lon=("lon", LONGITUDES * 1.5, {"units": "degrees_east"}))
+    with pytest.raises(SourceError, match=r"axis 'lon' is a longitude that runs from 0.0 to 506.25.*more than once"):
+        open_source([write(wide, tmp_path / "wide.nc")])
