@@ -11,6 +11,8 @@ with all of it:
     fields:
       velocity: {file: velocity.npy, components: [x, y], unit: m/s}
       permeability: {file: data.npz, key: a, dims: [trajectory, x, y]}    # the same in every frame
+      salinity: {file: salinity.npy, dims: [time, x, y], missing: -9999}  # what stands for a missing value; or nan
+      ice: {file: ice.npy, dims: [time, x, y], missing: {file: land.npy, dims: [x, y]}}    # missing where that is true
     axes:                                               # in stored order, one to three
       x: {start: 0.0, stop: 1.0, periodic: true, unit: m}                 # stop is one period on, not a node
       y: {file: data.npz, key: y, extent: [0.0, 2.0]}                     # or `values: [...]`
@@ -23,8 +25,16 @@ with all of it:
 Of HDF5 and Zarr only the frames that are being converted are read: `{file: run.h5, key: fields/velocity}`,
 `{file: run.zarr, key: velocity}`.
 
+Marks of missing values are true or 1 where a value is missing, with `where: 0` the other way round; their dims are
+those of the field, unless stated: some of them, in any order.
+
+Angles on a sphere say so: `lon: {start: 0, stop: 360, periodic: true, unit: degrees, kind: longitude}`, or `latitude`,
+or `colatitude`. Latitudes whose extent is not stated reach half a cell beyond the outer nodes, up to the poles.
+
 Point clouds have `kind: points`, the dimension `point` instead of the axes, and
 `coordinates: {file: points.npy}` of shape (point, dim) or (trajectory, point, dim), dim in the order of `axes`.
+Points that move have `positions: {file: positions.npy, dims: [trajectory, time, point, component]}` instead, component
+in the order of `axes`: a point then lies where it starts, and the field `position` tells where it is in every frame.
 """
 
 from __future__ import annotations
@@ -33,10 +43,13 @@ from typing import Annotated, Any, Literal, Self
 
 import pydantic
 
-from ups_data.schema import Finite, Name, Positive, Record
+from ups_data.schema import AxisKind, Finite, Name, Positive, Record
 
 # Behind a validator that sees the raw content, pydantic takes JSON's lists for Python's, which strict tuples refuse.
 _FROM_LIST = pydantic.Field(strict=False)
+
+POSITION = "position"
+"""The field that `positions` become."""
 
 
 class ArrayEntry(Record):
@@ -46,12 +59,26 @@ class ArrayEntry(Record):
     key: str | None = None
 
 
+class MarksEntry(ArrayEntry):
+    """An array of truth values along some of a field's dimensions; `where` is the mark of a missing value."""
+
+    dims: tuple[str, ...] | None = None
+    where: Literal[0, 1] = 1
+
+
 class FieldEntry(ArrayEntry):
-    """A field: its array, the meaning of its dimensions, components and unit."""
+    """A field: its array, the meaning of its dimensions, components, unit, and how missing values are told."""
 
     dims: tuple[str, ...] | None = None
     components: tuple[str, ...] | None = None
     unit: str | None = None
+    missing: Finite | Literal["nan"] | MarksEntry | None = None
+
+
+class PositionsEntry(ArrayEntry):
+    """Where points are in every frame: the array and the meaning of its dimensions."""
+
+    dims: tuple[str, ...] | None = None
 
 
 class AxisEntry(Record):
@@ -65,6 +92,7 @@ class AxisEntry(Record):
     periodic: bool = False
     extent: tuple[Finite, Finite] | None = None
     unit: str | None = None
+    kind: AxisKind = "linear"
 
     @pydantic.model_validator(mode="after")
     def _one_way(self) -> Self:
@@ -143,9 +171,10 @@ class ArraysDescription(Record):
     name: Name | None = None
     kind: Literal["grid", "points"] = "grid"
     dims: tuple[str, ...] | None = None
-    fields: dict[Name, FieldEntry] = pydantic.Field(min_length=1)
+    fields: dict[Name, FieldEntry] = pydantic.Field(default_factory=dict)
     axes: dict[Name, AxisEntry] = pydantic.Field(min_length=1, max_length=3)
     coordinates: ArrayEntry | None = None
+    positions: PositionsEntry | None = None
     times: TimesEntry | None = None
     parameters: dict[Name, ParameterEntry] = pydantic.Field(default_factory=dict)
     split: SplitEntry | None = None
@@ -156,8 +185,14 @@ class ArraysDescription(Record):
         reserved = {"trajectory", "time", "component", "point"} & set(self.axes)
         if reserved:
             raise ValueError(f"{sorted(reserved)} name dimensions of arrays and cannot name an axis")
-        if (self.kind == "points") != (self.coordinates is not None):
-            raise ValueError("`coordinates` belongs to `kind: points`, and only to it")
+        if (self.kind == "points") != ((self.coordinates is not None) or (self.positions is not None)):
+            raise ValueError("`coordinates` belongs to `kind: points`, and only to it; or `positions` of moving points")
+        if self.coordinates is not None and self.positions is not None:
+            raise ValueError("`coordinates` are those of points at rest, `positions` those of moving ones; give one")
+        if not self.fields and self.positions is None:
+            raise ValueError("`fields` should have at least 1 item")
+        if self.positions is not None and POSITION in self.fields:
+            raise ValueError(f"field {POSITION!r} is made of `positions`; give the other field another name")
         for name, axis in self.axes.items():
             if self.kind == "points" and axis.periodic and axis.extent is None:
                 raise ValueError(f"axis {name!r} is periodic, so its extent must be stated: points do not tell it")

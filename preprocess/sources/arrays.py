@@ -7,6 +7,7 @@ The description names the arrays and says what every one of their dimensions mea
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -14,15 +15,18 @@ import numpy as np
 from jaxtyping import Float64, Shaped
 
 from preprocess.sources.array_description import (
+    POSITION,
     ArrayEntry,
     ArraysDescription,
     AxisEntry,
     FieldEntry,
+    MarksEntry,
     ParameterEntry,
     SplitEntry,
     TimesEntry,
 )
 from preprocess.sources.array_files import NPY_MAGIC, ZIP_MAGIC, ArrayReader, StoredArray, find_array, list_arrays
+from preprocess.sources.array_missing import Missing, MissingMarks, check_sentinel, find_sentinel, take_out
 from preprocess.sources.axes import as_float, grid_axis, read_increasing
 from preprocess.sources.base import Source, TrajectoryInfo
 from preprocess.sources.curator_layout import looks_like_curator
@@ -35,18 +39,21 @@ from ups_data.schema import AxisSpec, FieldSpec, GeometryKind
 from ups_data.yaml_records import parse_record, parse_yaml
 
 _SAMPLE_BYTES = 2**16
+_MOVING = "points move: each lies where it starts, and the field position tells where it is in every frame"
 
 
 class _Field:
-    """A field of a data set, with its array and the place of every dimension in it."""
+    """A field of a data set, with its array, the place of every dimension in it, and what of it is missing."""
 
-    def __init__(self, name: str, entry: FieldEntry, array: StoredArray, dims: tuple[str, ...]) -> None:
+    def __init__(
+        self, name: str, entry: FieldEntry, array: StoredArray, dims: tuple[str, ...], missing: Missing | None = None
+    ) -> None:
         if len(dims) != len(array.shape):
             raise SourceError(
                 f"{array.where} of field {name!r} has {len(array.shape)} dimensions, shape {array.shape}; its dims "
                 f"name {len(dims)}: {', '.join(dims)}"
             )
-        self.name, self.array, self.dims = name, array, dims
+        self.name, self.array, self.dims, self.missing = name, array, dims, missing
         self.sizes = dict(zip(dims, array.shape, strict=True))
         self.spec = FieldSpec(name=name, components=self._components(entry), unit=entry.unit)
 
@@ -61,15 +68,32 @@ class _Field:
             )
         return entry.components
 
-    def read(
-        self, reader: ArrayReader, trajectory: int, frames: slice, space: tuple[str, ...]
-    ) -> Shaped[np.ndarray, "time component *space"]:
-        """Read frames of a trajectory and bring their dimensions in order."""
-        cuts: dict[str, int | slice] = {"trajectory": trajectory, "time": frames}
+    @property
+    def where(self) -> str:
+        """Its array, for messages."""
+        return self.array.where
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Cut:
+    """What is read of an array: frames of a trajectory, in the order of the axes `space`."""
+
+    trajectory: int
+    frames: slice
+    space: tuple[str, ...]
+
+    def read(self, reader: ArrayReader, dims: tuple[str, ...]) -> Shaped[np.ndarray, "..."]:
+        """Read it, in stored order."""
+        cuts: dict[str, int | slice] = {"trajectory": self.trajectory, "time": self.frames}
         whole: int | slice = slice(None)
-        block = reader.read(tuple(cuts.get(dim, whole) for dim in self.dims))
-        left = tuple(dim for dim in self.dims if dim != "trajectory")
-        return arrange(block, left, space=space, num_frames=frames.stop - frames.start)
+        return reader.read(tuple(cuts.get(dim, whole) for dim in dims))
+
+    def arrange(
+        self, block: Shaped[np.ndarray, "..."], dims: tuple[str, ...]
+    ) -> Shaped[np.ndarray, "time component *space"]:
+        """Bring what was read in order."""
+        left = tuple(dim for dim in dims if dim != "trajectory")
+        return arrange(block, left, space=self.space, num_frames=self.frames.stop - self.frames.start)
 
 
 class ArraysSource(Source):
@@ -83,9 +107,11 @@ class ArraysSource(Source):
         self.name = description.name or path.stem
         self.kind: GeometryKind = description.kind
         self._space = tuple(description.axes) if description.kind == "grid" else ("point",)
-        self._fields = tuple(self._open_field(name, description) for name in description.fields)
+        entries = {**description.fields, **_position_entry(description)}
+        self._fields = tuple(self._open_field(name, entry, description) for name, entry in entries.items())
         self._sizes = self._join_sizes()
         self.fields = tuple(field.spec for field in self._fields)
+        self.missing_fields = frozenset(field.name for field in self._fields if field.missing is not None)
         self.dtype = stored_dtype(
             (field.array.dtype for field in self._fields),
             where=", ".join(field.array.where for field in self._fields),
@@ -93,7 +119,7 @@ class ArraysSource(Source):
         self._readers: dict[tuple[Path, str | None], ArrayReader] = {}
         self._cloud = self._find(description.coordinates) if description.coordinates is not None else None
         self._nodes: tuple[Float64[np.ndarray, " _"], ...] = ()
-        self.axes = self._grid_axes(description) if self._cloud is None else self._cloud_axes(description, self._cloud)
+        self.axes = self._grid_axes(description) if self.kind == "grid" else self._cloud_axes(description)
         self.time_unit = description.times.unit if description.times is not None else None
         self.trajectories = self._describe_trajectories(description)
         absent = (
@@ -101,7 +127,8 @@ class ArraysSource(Source):
             for field in self._fields
             if is_zarr(field.array.path)
         )
-        self.notes = (*description.notes, *(note for note in absent if note is not None))
+        moving = (_MOVING,) if description.positions is not None else ()
+        self.notes = (*description.notes, *moving, *(note for note in absent if note is not None))
         self.parameter_units = {name: entry.unit for name, entry in description.parameters.items() if entry.unit}
         self.paths = (path, *self._files_named_in(description))
 
@@ -115,7 +142,7 @@ class ArraysSource(Source):
                 return bool(list_arrays(path)) and not looks_like_curator(path)
         except (OSError, SourceError):
             return False
-        is_description = any(line.startswith(b"fields:") for line in head.splitlines())
+        is_description = any(line.startswith((b"fields:", b"positions:")) for line in head.splitlines())
         return head.startswith(NPY_MAGIC) or (is_description and b"\0" not in head)
 
     @classmethod
@@ -140,23 +167,41 @@ class ArraysSource(Source):
 
     def read_frames(self, trajectory: int, start: int, stop: int) -> Shaped[np.ndarray, "time channel *space"]:
         """Read frames [start, stop) of a trajectory; see `Source.read_frames`."""
-        item = self.trajectories[trajectory].item
-        parts = []
-        for field in self._fields:
-            block = field.read(self._reader(field.array), trajectory, slice(start, stop), self._space)
-            parts.append(exact_cast(block, self.dtype, where=f"{field.array.where} of {item}"))
-        return np.concatenate(parts, axis=1)
+        cut = _Cut(trajectory=trajectory, frames=slice(start, stop), space=self._space)
+        return np.concatenate([self._read_field(field, cut) for field in self._fields], axis=1)
 
     def read_coordinates(self, trajectory: int) -> tuple[Float64[np.ndarray, "..."], ...]:
         """Return the nodes of every axis, or the points of a cloud; see `Source.read_coordinates`."""
-        if self._cloud is None:
+        if self.kind == "grid":
             return self._nodes
+        if self._cloud is None:
+            return (self._first_positions(trajectory),)
         points = self._reader(self._cloud).read((trajectory,) if len(self._cloud.shape) == 3 else ())
         return (np.array(points, dtype=np.float64),)
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave open arrays behind: another process opens the files itself."""
         return {**self.__dict__, "_readers": {}}
+
+    def _read_field(self, field: _Field, cut: _Cut) -> Shaped[np.ndarray, "time component *space"]:
+        values = cut.read(self._reader(field.array), field.dims)
+        where = f"{field.where} of trajectory {cut.trajectory}"
+        block = exact_cast(cut.arrange(values, field.dims), self.dtype, where=where)
+        if field.missing is None:
+            return block
+        if isinstance(field.missing, MissingMarks):
+            marks = cut.read(self._reader(field.missing.array), field.missing.dims)
+            gone = cut.arrange(field.missing.read(marks), field.missing.dims)
+        elif field.missing == "nan":
+            gone = np.isnan(block)
+        else:
+            gone = cut.arrange(find_sentinel(values, field.missing), field.dims)
+        return take_out(block, np.broadcast_to(gone, block.shape), where=where)
+
+    def _first_positions(self, trajectory: int) -> Float64[np.ndarray, "point dim"]:
+        field = next(field for field in self._fields if field.name == POSITION)
+        cut = _Cut(trajectory=trajectory, frames=slice(0, 1), space=self._space)
+        return np.array(cut.arrange(cut.read(self._reader(field.array), field.dims), field.dims)[0].T, np.float64)
 
     def _reader(self, array: StoredArray) -> ArrayReader:
         place = (array.path, array.key)
@@ -174,12 +219,16 @@ class ArraysSource(Source):
             *description.fields.values(),
             *description.axes.values(),
             *description.parameters.values(),
-            *(entry for entry in (description.coordinates, description.times) if entry is not None),
+            *(entry.missing for entry in description.fields.values() if isinstance(entry.missing, MarksEntry)),
+            *(
+                entry
+                for entry in (description.coordinates, description.positions, description.times)
+                if entry is not None
+            ),
         ]
         return tuple(dict.fromkeys(self._folder / entry.file for entry in entries if entry.file is not None))
 
-    def _open_field(self, name: str, description: ArraysDescription) -> _Field:
-        entry = description.fields[name]
+    def _open_field(self, name: str, entry: FieldEntry, description: ArraysDescription) -> _Field:
         dims = entry.dims or description.dims
         if dims is None:
             raise ConfigError(f"{self._where}: field {name!r} needs `dims`, its own or those of the whole file")
@@ -194,7 +243,35 @@ class ArraysSource(Source):
                 f"{self._where}: the dims of field {name!r} must name every one of {', '.join(self._space)}, and "
                 f"nothing twice, got {', '.join(dims)}"
             )
-        return _Field(name, entry, self._find(entry), dims)
+        array = self._find(entry)
+        field = _Field(name, entry, array, dims, self._open_missing(name, entry, array, dims))
+        if isinstance(field.missing, MissingMarks):
+            wanted = tuple(field.sizes[dim] for dim in field.missing.dims)
+            if field.missing.array.shape != wanted:
+                raise SourceError(
+                    f"{field.missing.array.where} has shape {field.missing.array.shape}; marks of field {name!r} along "
+                    f"{', '.join(field.missing.dims)} have shape {wanted}"
+                )
+        return field
+
+    def _open_missing(self, name: str, entry: FieldEntry, array: StoredArray, dims: tuple[str, ...]) -> Missing | None:
+        if not isinstance(entry.missing, MarksEntry):
+            if isinstance(entry.missing, float):
+                check_sentinel(entry.missing, array.dtype, where=array.where)
+            return entry.missing
+        along = entry.missing.dims or dims
+        if len(set(along)) != len(along) or not set(self._space) <= set(along) <= set(dims):
+            raise ConfigError(
+                f"{self._where}: the marks of field {name!r} must lie along {', '.join(self._space)} and others of "
+                f"{', '.join(dims)}, and along nothing twice, got {', '.join(along)}"
+            )
+        marks = self._find(entry.missing)
+        if marks.dtype.kind not in "biuf" or len(marks.shape) != len(along):
+            raise SourceError(
+                f"{marks.where} has shape {marks.shape} and type {marks.dtype}; marks of field {name!r} along "
+                f"{', '.join(along)} are wanted: state their dims, as in `missing: {{file: ..., dims: [x, y]}}`"
+            )
+        return MissingMarks(array=marks, dims=along, where=entry.missing.where)
 
     def _join_sizes(self) -> dict[str, int]:
         """Return the size of every dimension, on which all fields must agree."""
@@ -221,6 +298,7 @@ class ArraysSource(Source):
                 where=f"{self._where}: axes.{name}",
                 unit=entry.unit,
                 extent=entry.extent or _stated_extent(entry),
+                kind=entry.kind,
             )
             for (name, entry), nodes in zip(description.axes.items(), self._nodes, strict=True)
         )
@@ -239,15 +317,15 @@ class ArraysSource(Source):
             raise SourceError(f"{where} has {nodes.size} nodes, the fields have {count} along {name!r}")
         return nodes
 
-    def _cloud_axes(self, description: ArraysDescription, cloud: StoredArray) -> tuple[AxisSpec, ...]:
-        num_dims, count = len(description.axes), self._sizes["point"]
+    def _cloud_axes(self, description: ArraysDescription) -> tuple[AxisSpec, ...]:
+        num_dims, count, cloud = len(description.axes), self._sizes["point"], self._cloud
         shapes = ((count, num_dims), (self._sizes.get("trajectory", 1), count, num_dims))
-        if cloud.shape not in shapes or cloud.dtype.kind not in "iuf":
+        if cloud is not None and (cloud.shape not in shapes or cloud.dtype.kind not in "iuf"):
             raise SourceError(
                 f"{cloud.where} has shape {cloud.shape} and type {cloud.dtype}; coordinates of these fields and axes "
                 f"are numbers of shape {shapes[0]} or {shapes[1]}"
             )
-        lower, upper = self._bound_cloud(cloud)
+        lower, upper = self._bound_cloud()
         return tuple(
             grid_axis(
                 name,
@@ -255,21 +333,24 @@ class ArraysSource(Source):
                 periodic=entry.periodic,
                 where=f"{self._where}: axes.{name}",
                 unit=entry.unit,
-                extent=entry.extent,
+                # Points have no cells: a cloud ends at its outermost points, on a sphere too.
+                extent=entry.extent or (float(lower[i]), float(upper[i])),
+                kind=entry.kind,
             )
             for i, (name, entry) in enumerate(description.axes.items())
         )
 
-    def _bound_cloud(self, cloud: StoredArray) -> tuple[Float64[np.ndarray, " dim"], Float64[np.ndarray, " dim"]]:
+    def _bound_cloud(self) -> tuple[Float64[np.ndarray, " dim"], Float64[np.ndarray, " dim"]]:
         """Return the bounding box of all points, trajectory after trajectory."""
-        rows: list[tuple[int, ...]] = [(row,) for row in range(cloud.shape[0])] if len(cloud.shape) == 3 else [()]
+        shared = self._cloud is not None and len(self._cloud.shape) == 2
+        array = self._cloud or next(field.array for field in self._fields if field.name == POSITION)
         ends = []
-        for row in rows:
-            points = self._reader(cloud).read(row)
+        for row in range(1 if shared else self._sizes.get("trajectory", 1)):
+            (points,) = self.read_coordinates(row)
             if not np.isfinite(points).all():
                 place = np.unravel_index(int(np.argmin(np.isfinite(points))), points.shape)
-                where = (*row, *map(int, place))
-                raise SourceError(f"{cloud.where} holds {points[place]} at {where}; it must be finite")
+                where = tuple(map(int, place)) if shared else (row, *map(int, place))
+                raise SourceError(f"{array.where} holds {points[place]} at {where}; it must be finite")
             ends.append((points.min(axis=0), points.max(axis=0)))
         lower, upper = (np.array(side, dtype=np.float64) for side in zip(*ends, strict=True))
         return lower.min(axis=0), upper.max(axis=0)
@@ -345,7 +426,28 @@ class ArraysSource(Source):
 
 
 def _stated_extent(entry: AxisEntry) -> tuple[float, float] | None:
-    return None if entry.start is None or entry.stop is None else (entry.start, entry.stop)
+    if entry.start is None or entry.stop is None or (entry.kind != "linear" and not entry.periodic):
+        return None
+    return entry.start, entry.stop
+
+
+def _position_entry(description: ArraysDescription) -> dict[str, FieldEntry]:
+    """Return the field that the positions of moving points become."""
+    entry = description.positions
+    if entry is None:
+        return {}
+    dims = entry.dims or description.dims or ()
+    if not {"time", "point", "component"} <= set(dims):
+        raise ConfigError(f"the dims of `positions` must name time, point and component, got {', '.join(dims)}")
+    units = {axis.unit for axis in description.axes.values()}
+    field = FieldEntry(
+        file=entry.file,
+        key=entry.key,
+        dims=dims,
+        components=tuple(description.axes),
+        unit=units.pop() if len(units) == 1 else None,
+    )
+    return {POSITION: field}
 
 
 def _field_name(key: str | None, number: int) -> str:

@@ -46,7 +46,7 @@ def test_splits_in_each_way(split: Any) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"fields": {}}, "fields: Dictionary should have at least 1 item"),
+        ({"fields": {}}, "`fields` should have at least 1 item"),
         ({"axes": {}}, "axes: Dictionary should have at least 1 item"),
         ({"axes": {name: {"start": 0, "stop": 1} for name in "abcd"}}, "axes: Dictionary should have at most 3 items"),
         ({"axes": {"time": {"start": 0, "stop": 1}}}, "'time'.* name dimensions of arrays and cannot name an axis"),
