@@ -8,8 +8,11 @@ A directory is `<dataset>` with `data/{train,valid,test}/*.hdf5`; the folder of 
 * `dimensions`: `time` and the axes, of all trajectories (N,) or of each (B, N).
 * `scalars` and the root attributes that `simulation_parameters` names: parameters. A scalar that changes in time
   becomes a field that is the same at all points.
-* `boundary_conditions`: kept in the manifest; an axis of a `PERIODIC` one is periodic. The mask of a boundary over
-  several axes (a wall inside of the domain) becomes a field of that name with `_mask`.
+* `boundary_conditions`: kept in the manifest; an axis of a `PERIODIC` one is periodic. The mask of a boundary that is
+  not the end of an axis (a wall inside of the domain) becomes a field of that name with `_mask`, 1 on the boundary, and
+  the values that it prescribes one with `_values`, which is 0 off the boundary.
+
+Grids on a sphere (`grid_type` equiangular, the axes theta and phi) have angles for axes, in radians.
 
 `stats.yaml` beside `data` is compared with the statistics of our conversion; what differs is noted in the manifest.
 """
@@ -67,6 +70,8 @@ class WellSource(Source):
                 (place.nodes[number] for place in self._places),
                 periodic=first.periodic[number],
                 where=f"{paths[0].name}: dimensions/{name}",
+                unit=None if first.kinds[number] == "linear" else "radians",
+                kind=first.kinds[number],
             )
             for number, name in enumerate(first.axes)
         )
@@ -144,7 +149,15 @@ class WellSource(Source):
         whole: int | slice = slice(None)
         where = f"{place.path.name}: {part.dataset}"
         cut = tuple(cuts.get(dim, whole) for dim in part.dims)
-        block = read_part(self._handle(place.path)[part.dataset], cut, where=where)
+        file = self._handle(place.path)
+        if part.mask is None:
+            block = read_part(file[part.dataset], cut, where=where)
+        else:
+            mask = read_part(file[part.mask], (), where=where) != 0
+            # One dimension of values stands for all axes of the mask.
+            values = read_part(file[part.dataset], (*cut[: -mask.ndim], whole), where=where)
+            block = np.zeros((*values.shape[:-1], *mask.shape), dtype=values.dtype)
+            block[..., mask] = values
         block = exact_cast(block, self.dtype, where=where)
         space = tuple(axis.name for axis in self.axes)
         left = tuple(dim for dim in part.dims if dim != "trajectory")
@@ -173,7 +186,7 @@ def _describe(path: Path) -> WellLayout:
 def _check_same(first: WellLayout, other: WellLayout, first_path: Path, path: Path) -> None:
     for what, mine, theirs in (
         ("data sets", first.name, other.name),
-        ("axes", first.axes, other.axes),
+        ("axes", (first.axes, first.kinds), (other.axes, other.kinds)),
         ("fields", [part.field for part in first.parts], [part.field for part in other.parts]),
         ("boundary conditions", first.boundaries, other.boundaries),
     ):

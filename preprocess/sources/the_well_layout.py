@@ -15,7 +15,7 @@ from preprocess.sources.base import TrajectoryInfo
 from preprocess.sources.hdf5_files import get_dataset, get_group, read_attribute, read_part, read_text
 from preprocess.sources.naming import check_name, name_field
 from ups_data.errors import SourceError, suggest
-from ups_data.schema import BoundarySpec, FieldSpec
+from ups_data.schema import AxisKind, BoundarySpec, FieldSpec
 
 if TYPE_CHECKING:
     import h5py
@@ -23,6 +23,17 @@ if TYPE_CHECKING:
 SPLITS = ("train", "valid", "test")
 FIELD_GROUPS = ("t0_fields", "t1_fields", "t2_fields")
 _TENSOR_DIMS = ("row", "column")
+_CURVED_GRIDS = ("equiangular", "spherical")
+_ANGLES: dict[str, tuple[AxisKind, float, float]] = {
+    "theta": ("colatitude", 0.0, np.pi),
+    "colatitude": ("colatitude", 0.0, np.pi),
+    "lat": ("latitude", -np.pi / 2, np.pi / 2),
+    "latitude": ("latitude", -np.pi / 2, np.pi / 2),
+    "phi": ("longitude", -np.pi, 2 * np.pi),
+    "lon": ("longitude", -np.pi, 2 * np.pi),
+    "longitude": ("longitude", -np.pi, 2 * np.pi),
+}
+"""Angles of a sphere by the names that axes of such grids have, and where they lie, in radians."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,12 +46,15 @@ class WellPart:
             it does not vary along is absent, or stored with one entry.
         field: as the schema has it.
         dtype: as stored.
+        mask: data set whose true entries the values belong to, one after another in place of the axes; None for a value
+            at every node.
     """
 
     dataset: str
     dims: tuple[str, ...]
     field: FieldSpec
     dtype: np.dtype[Any]
+    mask: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -59,6 +73,7 @@ class WellLayout:
 
     name: str
     axes: tuple[str, ...]
+    kinds: tuple[AxisKind, ...]
     periodic: tuple[bool, ...]
     parts: tuple[WellPart, ...]
     boundaries: tuple[BoundarySpec, ...]
@@ -82,10 +97,10 @@ class _WellFile:
         self._file, self._path = file, path
         self._notes: list[str] = []
         self._dimensions = get_group(file, "dimensions", path=path)
-        self._refuse_curved_grid()
         self._axes = self._read_axis_names()
         self._count = self._read_count("n_trajectories")
         self._nodes = tuple(self._read_nodes(axis) for axis in self._axes)
+        self._kinds = self._read_kinds()
         self._times = self._read_row("time")
         self._sizes = dict(zip(self._axes, (nodes.shape[-1] for nodes in self._nodes), strict=True))
         self._sizes |= {"time": self._times.shape[-1], "trajectory": self._count}
@@ -95,8 +110,8 @@ class _WellFile:
         parts = [part for order, group in enumerate(FIELD_GROUPS) for part in self._describe_fields(group, order)]
         scalars = self._read_list("scalars", "field_names") if "scalars" in self._file else ()
         parts.extend(self._describe_scalar(name) for name in scalars if self._is_time_varying(name))
-        boundaries, masks = self._describe_boundaries(tuple(part.field.name for part in parts))
-        parts.extend(masks)
+        boundaries, more = self._describe_boundaries(tuple(part.field.name for part in parts))
+        parts.extend(more)
         if not parts:
             raise SourceError(f"{self._path.name}: none of {', '.join(FIELD_GROUPS)} names a field in field_names")
         names = [part.field.name for part in parts]
@@ -107,6 +122,7 @@ class _WellFile:
         return WellLayout(
             name=read_text(self._attribute(self._file, "dataset_name"), where=f"{self._path.name}: dataset_name"),
             axes=self._axes,
+            kinds=self._kinds,
             periodic=tuple(axis in periodic for axis in self._axes),
             parts=tuple(parts),
             boundaries=boundaries,
@@ -128,14 +144,28 @@ class _WellFile:
     def _where(self, item: h5py.HLObject) -> str:
         return f"{self._path.name}: {str(item.name).lstrip('/') or 'the file'}"
 
-    def _refuse_curved_grid(self) -> None:
-        kind = read_text(self._attribute(self._file, "grid_type"), where=f"{self._path.name}: attribute grid_type")
-        if kind.lower() != "cartesian":
+    def _read_kinds(self) -> tuple[AxisKind, ...]:
+        """Tell lengths from angles on a sphere, in radians."""
+        where = f"{self._path.name}: attribute grid_type"
+        kind = read_text(self._attribute(self._file, "grid_type"), where=where)
+        if kind.lower() == "cartesian":
+            return tuple("linear" for _ in self._axes)
+        if kind.lower() not in _CURVED_GRIDS or any(axis not in _ANGLES for axis in self._axes):
             raise SourceError(
-                f"{self._path.name}: attribute grid_type is {kind!r}; only 'cartesian' is read: on other grids equal "
-                f"spacings of the axes are no equal lengths, so means and gradients would be wrong. Interpolate to a "
-                f"Cartesian grid first"
+                f"{where} is {kind!r} with the axes {', '.join(self._axes)}; only 'cartesian' grids and spheres with "
+                f"the axes theta and phi are read: on other grids equal spacings of the axes are no equal lengths, so "
+                f"means and gradients would be wrong. Interpolate to a Cartesian grid first"
             )
+        for axis, nodes in zip(self._axes, self._nodes, strict=True):
+            angle, lower, upper = _ANGLES[axis]
+            if nodes.min() < lower - 1e-5 or nodes.max() > upper + 1e-5:
+                raise SourceError(
+                    f"{self._path.name}: dimensions/{axis} runs from {nodes.min():g} to {nodes.max():g}; as a {angle} "
+                    f"in radians it lies between {lower:g} and {upper:g}"
+                )
+        named = ", ".join(f"{axis} is the {_ANGLES[axis][0]}" for axis in self._axes)
+        self._notes.append(f"the grid lies on a sphere: {named}, in radians")
+        return tuple(_ANGLES[axis][0] for axis in self._axes)
 
     def _read_axis_names(self) -> tuple[str, ...]:
         where = f"{self._path.name}: dimensions: attribute spatial_dims"
@@ -252,17 +282,16 @@ class _WellFile:
 
     def _describe_boundaries(self, fields: tuple[str, ...]) -> tuple[tuple[BoundarySpec, ...], list[WellPart]]:
         boundaries: list[BoundarySpec] = []
-        masks: list[WellPart] = []
+        parts: list[WellPart] = []
         if "boundary_conditions" not in self._file:
             return (), []
         parent = get_group(self._file, "boundary_conditions", path=self._path)
         for name in parent:
             group = get_group(parent, name, path=self._path)
             boundaries.append(self._describe_boundary(group, name, fields))
-            masks.extend(self._describe_mask(group, boundaries[-1]))
-            if "values" in group:
-                self._notes.append(f"boundary_conditions/{name}/values is not kept")
-        return tuple(boundaries), masks
+            parts.extend(self._describe_mask(group, boundaries[-1]))
+            parts.extend(self._describe_values(group, boundaries[-1]))
+        return tuple(boundaries), parts
 
     def _describe_boundary(self, group: h5py.Group, name: str, fields: tuple[str, ...]) -> BoundarySpec:
         where = self._where(group)
@@ -284,25 +313,30 @@ class _WellFile:
         )
 
     def _read_sides(self, group: h5py.Group, axes: tuple[str, ...]) -> tuple[Any, ...]:
-        """Tell the ends from a mask along one axis; a mask over several becomes a field."""
+        """Tell the ends from a mask along one axis; any other mask becomes a field."""
         if "mask" not in group or len(axes) > 1:
             return ()
         mask = get_dataset(group, "mask", path=self._path)
-        leading = self._leading_dims(mask if "time_varying" in mask.attrs else group)
-        self._check_shape(mask, (*leading, *axes), axes)
-        if leading:
-            self._notes.append(f"{self._where(mask)} is not kept")
+        dims = self._mask_dims(group, mask, axes)
+        if dims != axes:
             return ()
         values = read_part(mask, (), where=self._where(mask))
         return tuple(side for side, end in (("lower", values[0]), ("upper", values[-1])) if end)
 
+    def _mask_dims(self, group: h5py.Group, mask: h5py.Dataset, axes: tuple[str, ...]) -> tuple[str, ...]:
+        """Return the dimensions of a mask: those that the boundary varies along may be left out."""
+        leading = () if mask.ndim == len(axes) else self._leading_dims(mask if "time_varying" in mask.attrs else group)
+        self._check_shape(mask, (*leading, *axes), axes)
+        return (*leading, *axes)
+
     def _describe_mask(self, group: h5py.Group, boundary: BoundarySpec) -> Iterator[WellPart]:
-        """Keep where an inner boundary lies: a mask over several axes is a field that is 1 on it."""
-        if "mask" not in group or len(boundary.axes) < 2:
+        """Keep where a boundary lies that is not the end of an axis: a field that is 1 on it."""
+        if "mask" not in group:
             return
         mask = get_dataset(group, "mask", path=self._path)
-        dims = (*self._leading_dims(mask if "time_varying" in mask.attrs else group), *boundary.axes)
-        self._check_shape(mask, dims, boundary.axes)
+        dims = self._mask_dims(group, mask, boundary.axes)
+        if len(dims) == 1 and not read_part(mask, (slice(1, -1),), where=self._where(mask)).any():
+            return
         name = f"{boundary.name}_mask"
         self._notes.append(f"field {name} is the mask of boundary {boundary.name}, 1 where the boundary is")
         yield WellPart(
@@ -310,6 +344,34 @@ class _WellFile:
             dims=dims,
             field=name_field(name, where=self._where(mask)),
             dtype=mask.dtype,
+        )
+
+    def _describe_values(self, group: h5py.Group, boundary: BoundarySpec) -> Iterator[WellPart]:
+        """Keep what a boundary prescribes: a field with these values where the boundary is, and 0 elsewhere."""
+        if "values" not in group:
+            return
+        values = get_dataset(group, "values", path=self._path)
+        mask = get_dataset(group, "mask", path=self._path)
+        where = self._where(values)
+        if self._mask_dims(group, mask, boundary.axes) != boundary.axes:
+            raise SourceError(f"{where} belongs to a mask that varies; values on a boundary that moves are not read")
+        count = int(np.count_nonzero(read_part(mask, (), where=self._where(mask))))
+        leading = () if values.ndim == 1 else self._leading_dims(values if "time_varying" in values.attrs else group)
+        wanted = (*(self._sizes[dim] for dim in leading), count)
+        if values.shape != wanted:
+            raise SourceError(
+                f"{where} has shape {values.shape}; {wanted} is wanted: one value for each true of the mask"
+            )
+        name = f"{boundary.name}_values"
+        self._notes.append(
+            f"field {name} has the values of boundary {boundary.name} where the boundary is, and 0 elsewhere"
+        )
+        yield WellPart(
+            dataset=str(values.name).lstrip("/"),
+            dims=(*leading, *boundary.axes),
+            field=name_field(name, where=where),
+            dtype=values.dtype,
+            mask=str(mask.name).lstrip("/"),
         )
 
     def _describe_places(self, scalars: tuple[str, ...]) -> Iterator[WellPlace]:

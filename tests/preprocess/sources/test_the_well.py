@@ -14,6 +14,7 @@ from preprocess.settings import ConvertSettings
 from preprocess.sources import open_source
 from preprocess.sources.the_well import WellSource
 from tests.preprocess.sources.specimens import HDF5Specimen, random, well_specimen
+from ups_data.coordinates import grid_measures
 from ups_data.errors import ConfigError, SourceError, UnknownFormatError
 
 CHANNELS = ["density", "gravity", "depth", "velocity.x", "velocity.y", "stress.xx", "stress.xy", "stress.yx"]
@@ -229,7 +230,7 @@ def test_statistics_that_cannot_be_read_are_refused(tmp_path: Path, text: str) -
 @pytest.mark.parametrize(
     ("item", "attribute", "value", "message"),
     [
-        ("/", "grid_type", "equiangular", "attribute grid_type is 'equiangular'; only 'cartesian' is read"),
+        ("/", "grid_type", "equiangular", "grid_type is 'equiangular' with the axes x, y; only 'cartesian'"),
         ("/", "n_spatial_dims", 3, "names x, y, n_spatial_dims is 3; as many distinct names"),
         ("/", "n_trajectories", 2, r"t0_fields/density has shape \(3, 4, 6, 5\); \(trajectory 2, time 4, x 6, y 5\)"),
         ("/", "viscosity", 0.02, "scalars/viscosity is 0.01, attribute viscosity is 0.02; they must agree"),
@@ -257,3 +258,114 @@ def test_a_source_is_picklable_after_reading(tmp_path: Path) -> None:
     source = open_source([well_specimen().write(tmp_path)])
     values = source.read_frames(0, 0, 4)
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(source)).read_frames(0, 0, 4), values)
+
+
+def with_boundary(specimen: HDF5Specimen, name: str, axes: list[str], **datasets: np.ndarray) -> HDF5Specimen:
+    """Add a wall with a mask, and values perhaps."""
+    flags = {"sample_varying": False, "time_varying": False, "associated_fields": ["density"]}
+    specimen.attributes[f"boundary_conditions/{name}"] = {"bc_type": "WALL", "associated_dims": axes, **flags}
+    for key, array in datasets.items():
+        specimen.datasets[f"boundary_conditions/{name}/{key}"] = array
+    return specimen
+
+
+def test_the_values_of_a_wall_stand_where_the_wall_is(tmp_path: Path) -> None:
+    mask = np.zeros((6, 5), dtype=bool)
+    mask[2:4, 1:4] = True
+    values = random(6, seed=9)
+    specimen = with_boundary(well_specimen(), "obstacle", ["x", "y"], mask=mask, values=values)
+    source = open_source([specimen.write(tmp_path)])
+    names = [name for field in source.fields for name in field.channel_names]
+    assert names[-2:] == ["obstacle_mask", "obstacle_values"]
+    wanted = np.zeros((6, 5), dtype="float32")
+    wanted[mask] = values
+    for row, frames in ((0, (0, 4)), (2, (1, 2))):
+        found = source.read_frames(row, *frames)
+        np.testing.assert_array_equal(found[:, -2], np.broadcast_to(mask, (len(found), 6, 5)))
+        np.testing.assert_array_equal(found[:, -1], np.broadcast_to(wanted, (len(found), 6, 5)))
+    assert next(bound for bound in source.boundaries if bound.name == "obstacle").fields == ("density",)
+
+
+@pytest.mark.parametrize("varying", [(), ("time",), ("sample",), ("sample", "time")])
+def test_values_at_the_ends_of_an_axis_may_vary(tmp_path: Path, varying: tuple[str, ...]) -> None:
+    sizes = {"sample": 3, "time": 4}
+    values = random(*(sizes[dim] for dim in varying), 2, seed=9)
+    mask = np.array([True, False, False, False, True])
+    specimen = with_boundary(well_specimen(), "lid", ["y"], mask=mask, values=values)
+    for dim in varying:
+        specimen.attributes["boundary_conditions/lid"][f"{dim}_varying"] = True
+    source = open_source([specimen.write(tmp_path)])
+    # The mask marks the ends alone, which the boundary's sides tell.
+    assert [field.name for field in source.fields][-1] == "lid_values"
+    assert "lid_mask" not in {field.name for field in source.fields}
+    assert source.boundaries[0].sides == ("lower", "upper")
+    full = np.broadcast_to(values.reshape([*(sizes[dim] if dim in varying else 1 for dim in sizes), 2]), (3, 4, 2))
+    for row in range(3):
+        found = source.read_frames(row, 1, 4)[:, -1]
+        assert not found[:, :, 1:-1].any()
+        for node, column in ((0, 0), (-1, 1)):
+            np.testing.assert_array_equal(found[:, :, node], np.repeat(full[row, 1:, column, None], 6, axis=1))
+
+
+def test_a_mask_along_one_axis_that_is_not_its_end_is_a_field(tmp_path: Path) -> None:
+    mask = np.array([False, False, True, False, False])
+    source = open_source([with_boundary(well_specimen(), "plate", ["y"], mask=mask).write(tmp_path)])
+    assert source.fields[-1].name == "plate_mask"
+    np.testing.assert_array_equal(source.read_frames(0, 0, 1)[0, -1], np.broadcast_to(mask, (6, 5)))
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (np.zeros(3), r"boundary_conditions/lid/values has shape \(3,\); \(2,\) is wanted: one value for each true"),
+        (np.zeros((4, 2)), r"lid/values has shape \(4, 2\); \(2,\) is wanted"),
+    ],
+)
+def test_values_that_do_not_fit_the_mask_are_refused(tmp_path: Path, values: np.ndarray, message: str) -> None:
+    mask = np.array([True, False, False, False, True])
+    with pytest.raises(SourceError, match=message):
+        open_source([with_boundary(well_specimen(), "lid", ["y"], mask=mask, values=values).write(tmp_path)])
+
+
+def test_values_on_a_boundary_that_moves_are_refused(tmp_path: Path) -> None:
+    specimen = with_boundary(well_specimen(), "lid", ["y"], mask=np.ones((4, 5), dtype=bool), values=np.zeros(5))
+    specimen.attributes["boundary_conditions/lid"]["time_varying"] = True
+    with pytest.raises(SourceError, match="lid/values belongs to a mask that varies"):
+        open_source([specimen.write(tmp_path)])
+
+
+def sphere_specimen() -> HDF5Specimen:
+    """The same fields on a sphere: six colatitudes between the poles, five longitudes."""
+    specimen = well_specimen()
+    for old, new in (("x", "theta"), ("y", "phi")):
+        specimen.datasets[f"dimensions/{new}"] = specimen.datasets.pop(f"dimensions/{old}")
+        specimen.attributes[f"dimensions/{new}"] = specimen.attributes.pop(f"dimensions/{old}")
+    specimen.datasets["dimensions/theta"] = (np.arange(6, dtype="f4") + 0.5) * np.float32(np.pi / 6)
+    specimen.datasets["dimensions/phi"] = np.arange(5, dtype="f4") * np.float32(2 * np.pi / 5)
+    specimen.attributes["dimensions"]["spatial_dims"] = ["theta", "phi"]
+    specimen.attributes["/"]["grid_type"] = "equiangular"
+    for name in ("x_periodic", "y_wall"):
+        del specimen.datasets[f"boundary_conditions/{name}/mask"]
+        del specimen.attributes[f"boundary_conditions/{name}"]
+    flags = {"sample_varying": False, "time_varying": False, "associated_fields": []}
+    specimen.attributes["boundary_conditions/around"] = {"bc_type": "PERIODIC", "associated_dims": ["phi"], **flags}
+    return specimen
+
+
+def test_a_sphere_has_angles_for_axes(tmp_path: Path) -> None:
+    source = open_source([sphere_specimen().write(tmp_path)])
+    assert [(axis.kind, axis.unit, axis.periodic) for axis in source.axes] == [
+        ("colatitude", "radians", False),
+        ("longitude", "radians", True),
+    ]
+    assert (source.axes[0].lower, source.axes[0].upper) == (pytest.approx(0.0, abs=1e-6), pytest.approx(np.pi))
+    area = grid_measures(source.read_coordinates(0), source.axes)
+    assert area.sum() == pytest.approx(4 * np.pi, rel=1e-6)
+    assert any("theta is the colatitude, phi is the longitude, in radians" in note for note in source.notes)
+
+
+def test_angles_that_are_not_radians_are_refused(tmp_path: Path) -> None:
+    specimen = sphere_specimen()
+    specimen.datasets["dimensions/theta"] = np.linspace(5, 175, 6, dtype="f4")
+    with pytest.raises(SourceError, match="theta runs from 5 to 175; as a colatitude in radians it lies between 0 and"):
+        open_source([specimen.write(tmp_path)])
