@@ -379,9 +379,9 @@ def test_metrics_of_grids_are_misuse_on_scattered_points(tmp_path: Path) -> None
         "kind: points\ndims: [trajectory, time, point]\nfields: {u: {file: u.npy}}\naxes: {x: {}, y: {}}\n"
         "coordinates: {file: points.npy}\ntimes: {start: 0, step: 1}\n"
     )
-    chosen = ["--importance", "curvature=1"]
+    chosen = ["--importance", "vorticity=1"]
     message = refused(run("convert", tmp_path / "cloud.yaml", tmp_path / "s", *chosen), 2, tmp_path / "s")
-    assert "'curvature' is defined on grids, not on scattered points; use 'gradient' or 'temporal_change'" in message
+    assert "'vorticity' is defined on grids, not on scattered points; use 'gradient' or 'temporal_change'" in message
     assert run("convert", tmp_path / "cloud.yaml", tmp_path / "s").exit_code == 0
 
 

@@ -281,8 +281,8 @@ def test_bad_coordinates_are_refused(tmp_path):
 
 
 def test_a_metric_of_grids_is_refused_on_scattered_points_with_the_way_out(tmp_path):
-    chosen = ConvertSettings(importance=ImportanceSpec(metrics={"curvature": 1.0}))
-    with pytest.raises(ConfigError, match=r"memory: .* 'curvature' is defined on grids, not on scattered points"):
+    chosen = ConvertSettings(importance=ImportanceSpec(metrics={"vorticity": 1.0}))
+    with pytest.raises(ConfigError, match=r"memory: .* 'vorticity' is defined on grids, not on scattered points"):
         convert(GEOMETRIES["scattered"]("float32"), tmp_path / "s", chosen)
     assert left_behind(tmp_path) == []
 

@@ -39,7 +39,7 @@ class CloudGradient:
     def __init__(self, coordinates: Float[np.ndarray, "point dim"]) -> None:
         self._coordinates = np.ascontiguousarray(coordinates, dtype=np.float64)
         count, dims = self._coordinates.shape
-        places = _first_of_each_place(self._coordinates)
+        places = first_of_each_place(self._coordinates)
         # The place itself is the nearest one.
         nearest = min(NEIGHBOURS_PER_DIM * dims + 1, len(places))
         self._neighbours = np.empty((count, nearest), dtype=np.int32)
@@ -90,7 +90,8 @@ class CloudGradient:
         return ways / self._scale[block, None, None]
 
 
-def _first_of_each_place(coordinates: Float64[np.ndarray, "point dim"]) -> Int64[np.ndarray, " place"]:
+def first_of_each_place(coordinates: Float64[np.ndarray, "point dim"]) -> Int64[np.ndarray, " place"]:
+    """Return the first of the points at each place, in order."""
     order = np.lexsort(coordinates.T)
     new = (np.diff(coordinates[order], axis=0) != 0).any(axis=1)
     return np.sort(order[np.concatenate([[True], new])])

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tests.ups_data.importance.cases import PERIODIC, maps_of, random_nodes
+from tests.ups_data.importance.cases import PERIODIC, cloud_of, maps_of, random_nodes
 from ups_data.importance import GridGeometry
 from ups_data.importance.curvature import CurvatureMetric
 
@@ -51,3 +51,12 @@ def test_a_kink_is_found_where_it_is() -> None:
     found = maps_of(CurvatureMetric, np.abs(nodes - 0.5)[None, None], PERIODIC)[0]
     # The hat bends at its top and at the seam, and nowhere else.
     assert sorted(np.flatnonzero(found > 1e-6 * found.max())) == [0, 32]
+
+
+@pytest.mark.parametrize("dims", [1, 2, 3])
+def test_scattered_points_have_a_curvature_too(dims: int) -> None:
+    cloud = cloud_of(300, dims)
+    frames = np.stack([[(cloud.coordinates**2).sum(axis=1)], [0 * cloud.coordinates[:, 0]]])
+    # The Hessian of |x|^2 is twice the unit matrix; the second frame has none.
+    expected = 2 * np.sqrt(dims) / np.sqrt(2)
+    np.testing.assert_allclose(maps_of(CurvatureMetric, frames, cloud), expected, rtol=1e-6)

@@ -92,8 +92,8 @@ def test_nothing_is_cut_where_nothing_is_above() -> None:
 
 
 def test_a_metric_of_grids_is_refused_on_clouds_with_the_way_out() -> None:
-    recipe = ImportanceSpec(metrics={"curvature": 1.0})
-    with pytest.raises(SchemaError, match="'curvature' is defined on grids, not on scattered points; use 'gradient'"):
+    recipe = ImportanceSpec(metrics={"vorticity": 1.0})
+    with pytest.raises(SchemaError, match="'vorticity' is defined on grids, not on scattered points; use 'gradient'"):
         check_metrics(recipe, subject_of(cloud_of(10, 2)))
 
 
