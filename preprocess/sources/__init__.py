@@ -18,6 +18,7 @@ from preprocess.sources.curator import CuratorSource
 from preprocess.sources.hdf5_files import has_hdf5_magic, open_hdf5
 from preprocess.sources.neuraloperator import NeuralOperatorSource
 from preprocess.sources.pdearena import PDEArenaSource
+from preprocess.sources.pdearena_shallow_water import ShallowWaterSource
 from preprocess.sources.pdebench import PDEBenchSource
 from preprocess.sources.physicsnemo_mesh import PhysicsNeMoMeshSource
 from preprocess.sources.the_well import WellSource
@@ -39,6 +40,7 @@ SOURCES: Mapping[str, type[Source]] = {
         PDEBenchSource,
         PhysicsNeMoMeshSource,
         VtkSource,
+        ShallowWaterSource,
         WellSource,
         XarraySource,
     )

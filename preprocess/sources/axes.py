@@ -104,7 +104,8 @@ def grid_axis(
         where: file and item, for messages.
         unit: of the coordinates.
         extent: of the domain; by default first to last node, or one period from the first node on. Of angles on a
-            sphere half a cell more at either end, but never beyond a pole nor more than once around.
+            sphere half a cell more at either end, to the pole where no further cell has room before it, and never more
+            than once around.
         kind: whether the coordinate is a length, or which angle.
 
     Raises:
@@ -188,6 +189,9 @@ def _extent_of_angles(nodes: Float64[np.ndarray, " node"], kind: AxisKind, unit:
         excess = max(0.0, upper - lower - circle) / 2
         return float(min(lower + excess, nodes[0])), float(max(upper - excess, nodes[-1]))
     first, last = (-circle / 4, circle / 4) if kind == "latitude" else (0.0, circle / 2)
+    # The outer nodes of a Gaussian grid lie 0.77 cells from the poles, and their cells reach them.
+    lower = first if nodes[0] - first < 0.8 * (nodes[1] - nodes[0]) else lower
+    upper = last if last - nodes[-1] < 0.8 * (nodes[-1] - nodes[-2]) else upper
     # Nodes may lie beyond a pole by the rounding of their file.
     return float(min(max(lower, first), nodes[0])), float(max(min(upper, last), nodes[-1]))
 

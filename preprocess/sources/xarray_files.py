@@ -76,6 +76,7 @@ class XarraySource(Source):
         self.kind: GeometryKind = "grid"
         self._opened: dict[int, xarray.Dataset] = {}
         first = self._dataset(0)
+        self._options = options = self._settle_options(options, first)
         self._roles = find_roles(first, options, self.paths[0])
         self._variables = find_variables(first, self._roles, options, self.paths[0])
         self.fields = tuple(self._describe_field(first, name) for name in self._variables)
@@ -145,6 +146,10 @@ class XarraySource(Source):
     def __getstate__(self) -> dict[str, Any]:
         """Leave open files behind: another process opens them itself."""
         return {**self.__dict__, "_opened": {}}
+
+    def _settle_options(self, options: XarrayOptions, dataset: xarray.Dataset) -> XarrayOptions:  # noqa: ARG002
+        """Add what a format knows of its files."""
+        return options
 
     def _split_of(self, path: Path) -> str | None:  # noqa: ARG002  for formats that tell
         return None

@@ -6,12 +6,14 @@ import pytest
 from preprocess.sources.axes import (
     as_float,
     first_times,
+    goes_around,
     grid_axis,
     read_increasing,
     shared_axis,
     uniform_period,
 )
 from ups_data.errors import SourceError
+from ups_data.schema import AxisKind
 
 
 def test_increasing_numbers_pass_as_float64() -> None:
@@ -113,3 +115,65 @@ def test_periods_must_agree() -> None:
     assert shared_axis("x", rows, periodic=True, where="f: x").upper == 1.0
     with pytest.raises(SourceError, match=r"f: x: trajectories have different periods along x: .*2.0\)\]; say so"):
         shared_axis("x", [*rows, np.arange(4) / 2], periodic=True, where="f: x", hint="; say so")
+
+
+ANGLES = [
+    ("latitude", np.linspace(-90, 90, 9), (-90, 90)),
+    ("latitude", np.linspace(-80, 80, 9), (-90, 90)),
+    ("latitude", np.arange(0.0, 50.0, 10), (-5, 45)),
+    ("latitude", np.array([-50.0, -10.0, 0.0, 70.0]), (-70, 90)),
+    ("latitude", np.rad2deg(np.arcsin(np.polynomial.legendre.leggauss(32)[0])), (-90, 90)),
+    ("colatitude", np.arange(18) * 10.0 + 5, (0, 180)),
+    ("longitude", np.arange(10.0, 60.0, 10), (5, 55)),
+    ("longitude", np.linspace(0, 360, 37), (0, 360)),
+    ("longitude", np.linspace(-180, 175, 72), (-180, 175)),
+]
+
+
+@pytest.mark.parametrize(("kind", "nodes", "extent"), ANGLES)
+@pytest.mark.parametrize("unit", ["degrees", "radians"])
+def test_angles_reach_half_a_cell_beyond_their_nodes(
+    kind: AxisKind, nodes: np.ndarray, extent: tuple[float, float], unit: str
+) -> None:
+    factor = 1.0 if unit == "degrees" else np.pi / 180
+    axis = grid_axis("a", nodes * factor, periodic=False, where="f: a", unit=unit, kind=kind)
+    assert (axis.kind, axis.unit) == (kind, unit)
+    if kind == "longitude" and len(nodes) == 72:
+        # Five degrees are one whole cell: half of it at either end is covered once.
+        extent = (-182.5, 177.5)
+    np.testing.assert_allclose([axis.lower, axis.upper], np.array(extent) * factor, atol=1e-9)
+
+
+def test_longitudes_that_close_the_circle_have_its_period() -> None:
+    for unit, circle in (("degrees_east", 360.0), ("radians", 2 * np.pi)):
+        nodes = np.arange(16, dtype="float32").astype("float64") * np.float64(np.float32(circle / 16))
+        assert goes_around(nodes, unit)
+        axis = grid_axis("a", nodes, periodic=True, where="f: a", unit=unit, kind="longitude")
+        assert axis.upper - axis.lower == circle
+        assert not goes_around(nodes[:-1], unit)
+    assert not goes_around(np.zeros(1), "degrees")
+
+
+@pytest.mark.parametrize(
+    ("kind", "nodes", "unit", "message"),
+    [
+        (
+            "latitude",
+            [0, 91],
+            "degrees",
+            "'a' is a latitude, and its nodes run from 0.0 to 91.0 degrees, beyond -90",
+        ),
+        (
+            "colatitude",
+            [-1, 1],
+            "radians",
+            "a colatitude, and its nodes run from -1.0 to 1.0 radians, beyond 0 to 3.1",
+        ),
+        ("longitude", [0, 361], "degrees", "is a longitude that runs from 0.0 to 361.0 degrees, more than once around"),
+        ("longitude", [0, 1], "m", "is a longitude, so its unit must be degrees or radians, not 'm'"),
+        ("latitude", [0], "degrees", "has one node only"),
+    ],
+)
+def test_angles_that_are_none_are_refused(kind: AxisKind, nodes: list[float], unit: str, message: str) -> None:
+    with pytest.raises(SourceError, match=message):
+        grid_axis("a", np.array(nodes, dtype="f8"), periodic=False, where="f: a", unit=unit, kind=kind)
