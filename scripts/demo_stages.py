@@ -23,7 +23,8 @@ from preprocess.inspect import format_bytes
 from preprocess.prove import prove
 from preprocess.report import Command, RunName, write_report
 from preprocess.sources import open_source
-from preprocess.sources.generated import RECIPES, GenerateSettings, generate
+from preprocess.sources.generated import GenerateSettings, generate
+from preprocess.sources.recipes import RECIPES
 from preprocess.validate import validate
 from ups_data.collate import collate_samples
 from ups_data.errors import UpsDataError

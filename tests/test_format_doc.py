@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import ups_data
-from preprocess.sources.generated import RECIPES
+from preprocess.sources.recipes import RECIPES
 from tests.memory_source import MemorySource, wave_frames
 from tests.ups_data.storage.cases import GEOMETRIES, make_store
 from ups_data.random import Stream

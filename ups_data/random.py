@@ -24,6 +24,7 @@ class Stream(IntEnum):
     SPLIT = 4
     PROVE = 5
     BLOCKS = 6
+    GENERATE = 7
 
 
 def generator(*, seed: int, stream: Stream, words: tuple[int, int] = (0, 0)) -> np.random.Generator:

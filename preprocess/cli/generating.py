@@ -11,7 +11,8 @@ from preprocess.cli.application import app
 from preprocess.cli.options import Overwrite, with_options
 from preprocess.cli.reporting import Reply, errors_reported, print_json, progress_shown
 from preprocess.inspect import format_bytes
-from preprocess.sources.generated import RECIPES, GenerateSettings, generate
+from preprocess.sources.generated import GenerateSettings, generate
+from preprocess.sources.recipes import RECIPES
 from ups_data.yaml_records import parse_record
 
 _RECIPE_HELP = "; ".join(f"{name}: {recipe.summary}" for name, recipe in RECIPES.items())
@@ -25,6 +26,7 @@ def generate_verb(  # noqa: PLR0913  one argument an option
     *,
     trajectories: Annotated[int | None, typer.Option("--trajectories", help="Simulations to make.")] = None,
     frames: Annotated[int | None, typer.Option("--frames", help="Frames of each.")] = None,
+    points: Annotated[int | None, typer.Option("--points", help="Scattered points of each.")] = None,
     resolution: Annotated[int | None, typer.Option("--resolution", help="Nodes per axis.")] = None,
     viscosity: Annotated[float | None, typer.Option("--viscosity", help="Diffusion coefficient.")] = None,
     seed: Annotated[int, typer.Option("--seed", help="Of the initial conditions.")] = 0,
@@ -37,6 +39,7 @@ def generate_verb(  # noqa: PLR0913  one argument an option
         content = {
             "num_trajectories": trajectories,
             "num_frames": frames,
+            "num_points": points,
             "resolution": resolution,
             "viscosity": viscosity,
             "seed": seed,

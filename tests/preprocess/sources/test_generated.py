@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from preprocess.sources import open_source
-from preprocess.sources.generated import generate
+from preprocess.sources.generated import GenerateSettings, generate
+from preprocess.sources.scattered import beltrami_flow, evaluate_spectrally
 from ups_data.errors import ConfigError, StoreExistsError
 
 RunCommand = Callable[..., subprocess.CompletedProcess[str]]
@@ -75,6 +76,68 @@ def test_turbulence_decays(run_command: RunCommand, tmp_path: Path) -> None:
     assert (np.diff(enstrophy) < 0).all()
 
 
+def test_burgers_in_space_keeps_its_mean_and_loses_energy(run_command: RunCommand, tmp_path: Path) -> None:
+    sizes = ["--trajectories", 1, "--frames", 3, "--resolution", 16]
+    result = run_command("generate", "burgers_3d", "raw", *sizes)
+    assert result.returncode == 0, result.stderr
+    source = open_source([tmp_path / "raw" / "burgers_3d.yaml"])
+    assert (source.kind, source.trajectories[0].shape) == ("grid", (16, 16, 16))
+    frames = source.read_frames(0, 0, 3)[:, 0].astype("float64")
+    assert frames.mean(axis=(1, 2, 3)) == pytest.approx([frames[0].mean()] * 3, abs=1e-5)
+    assert (np.diff(np.square(frames).mean(axis=(1, 2, 3))) < 0).all()
+
+
+def test_scattered_points_have_the_values_of_the_grid_s_polynomial(run_command: RunCommand, tmp_path: Path) -> None:
+    code = (
+        "from pathlib import Path; from dataclasses import replace; import numpy as np\n"
+        "from preprocess.sources import generated\n"
+        "from preprocess.sources.generated import GenerateSettings, generate\n"
+        "sizes = {'num_trajectories': 2, 'num_frames': 3, 'resolution': 32}\n"
+        "generate('navier_stokes_points', Path('raw'), GenerateSettings(**sizes, num_points=50))\n"
+        "recipe = replace(generated.RECIPES['navier_stokes_points'], num_points=None)\n"
+        "generated.RECIPES = {'navier_stokes_points': recipe}\n"
+        "generate('navier_stokes_points', Path('raw'), GenerateSettings(**sizes, name='grid'))\n"
+    )
+    result = run_command(code=code)
+    assert result.returncode == 0, result.stderr
+    cloud, grid = (open_source([tmp_path / "raw" / f"{name}.yaml"]) for name in ("navier_stokes_points", "grid"))
+    assert (cloud.kind, cloud.trajectories[0].shape, len(cloud.trajectories)) == ("points", (50,), 2)
+    assert [(axis.lower, axis.upper, axis.periodic) for axis in cloud.axes] == [
+        (0.0, pytest.approx(2 * np.pi), True)
+    ] * 2
+    for number in range(2):
+        (points,) = cloud.read_coordinates(number)
+        expected = evaluate_spectrally(grid.read_frames(number, 0, 3)[:, 0], points, 2 * np.pi)
+        np.testing.assert_allclose(cloud.read_frames(number, 0, 3)[:, 0], expected, atol=1e-5)
+    assert not np.array_equal(cloud.read_coordinates(0)[0], cloud.read_coordinates(1)[0])
+
+
+def test_a_closed_form_is_made_without_solver(run_command: RunCommand, tmp_path: Path) -> None:
+    code = "import sys; sys.modules['exponax'] = None; from preprocess.cli import main; main()"
+    sizes = ["--trajectories", 3, "--frames", 4, "--points", 100, "--viscosity", 0.2]
+    result = run_command("generate", "beltrami_points", "raw", *sizes, code=code)
+    assert result.returncode == 0, result.stderr
+    source = open_source([tmp_path / "raw" / "beltrami_points.yaml"])
+    assert source.fields[0].channel_names == ("velocity.x", "velocity.y", "velocity.z")
+    for number, info in enumerate(source.trajectories):
+        amplitudes = np.array([info.parameters[name] for name in "ABC"])
+        (points,) = source.read_coordinates(number)
+        flow = beltrami_flow(points, info.times, amplitudes=amplitudes, wave_number=1.0, viscosity=0.2)
+        np.testing.assert_allclose(source.read_frames(number, 0, 4), flow, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "settings", "message"),
+    [
+        ("burgers", {"num_points": 64}, "recipe 'burgers' is solved on a grid, so it has no number of points"),
+        ("beltrami_points", {"resolution": 64}, "'beltrami_points' is known in closed form, so it has no resolution"),
+    ],
+)
+def test_settings_that_a_recipe_has_not(tmp_path: Path, recipe: str, settings: dict[str, int], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        generate(recipe, tmp_path, GenerateSettings(**settings))
+
+
 def test_a_solution_that_blows_up_is_told_and_leaves_nothing(run_command: RunCommand, tmp_path: Path) -> None:
     sizes = ["--trajectories", 1, "--frames", 5, "--resolution", 1024, "--viscosity", 1e-9]
     result = run_command("generate", "burgers_1d", "raw", *sizes)
@@ -106,10 +169,10 @@ def test_a_missing_exponax_is_told(run_command: RunCommand) -> None:
 def test_recipes_are_steppers_of_exponax(run_command: RunCommand) -> None:
     """Names alone, without solving: a renamed stepper or option of exponax would show here."""
     code = (
-        "import inspect, exponax; from preprocess.sources.generated import RECIPES\n"
-        "for recipe in RECIPES.values():\n"
-        "    known = inspect.signature(getattr(exponax.stepper, recipe.stepper)).parameters\n"
-        "    assert {'diffusivity', 'order', *recipe.stepper_options} <= set(known), known\n"
+        "import inspect, exponax; from preprocess.sources.recipes import RECIPES\n"
+        "for solver in (recipe.solver for recipe in RECIPES.values() if recipe.solver is not None):\n"
+        "    known = inspect.signature(getattr(exponax.stepper, solver.stepper)).parameters\n"
+        "    assert {'diffusivity', 'order', *solver.stepper_options} <= set(known), known\n"
     )
     result = run_command(code=code)
     assert result.returncode == 0, result.stderr
