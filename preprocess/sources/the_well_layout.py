@@ -325,7 +325,8 @@ class _WellFile:
 
     def _mask_dims(self, group: h5py.Group, mask: h5py.Dataset, axes: tuple[str, ...]) -> tuple[str, ...]:
         """Return the dimensions of a mask: those that the boundary varies along may be left out."""
-        leading = () if mask.ndim == len(axes) else self._leading_dims(mask if "time_varying" in mask.attrs else group)
+        leading = self._leading_dims(mask if "time_varying" in mask.attrs else group)
+        leading = () if mask.ndim == len(axes) else leading
         self._check_shape(mask, (*leading, *axes), axes)
         return (*leading, *axes)
 

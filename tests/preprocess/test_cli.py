@@ -275,7 +275,7 @@ def test_a_finished_store_is_replaced_only_when_asked(store: Path, waves: Path) 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--format", "array"], "there is no format 'array'. Did you mean 'arrays'?"),
+        (["--format", "arays"], "there is no format 'arays'. Did you mean 'arrays'?"),
         (["--importance", "gradent=1"], "no importance metric 'gradent'. Did you mean 'gradient'?"),
         (["--importance", "nowhere:Metric=1"], "metric 'nowhere:Metric': module 'nowhere' cannot be imported"),
         (["--importance", "clip=9"], "in importance.clip, has the unknown key ''. Valid names: quantile, times_mean"),
