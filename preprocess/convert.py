@@ -7,6 +7,7 @@ is the same bytes however many processes there were and however often it was int
 
 from __future__ import annotations
 
+import json
 from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, wait
@@ -201,6 +202,7 @@ class Conversion:
         *,
         crew: Crew,
         part: Part | None = None,
+        wanted: frozenset[str] | None = None,
         progress: Progress | None,
     ) -> None:
         """Carry out tasks of the conversion.
@@ -210,6 +212,7 @@ class Conversion:
             committed: what of them is done; what is done now is added.
             crew: who carries them out.
             part: which part of the conversion they are.
+            wanted: files of the store that are to be written, if not all.
             progress: see `convert`.
         """
         ledger = LEDGER_NAME if part is None else part_ledger_name(part)
@@ -221,6 +224,7 @@ class Conversion:
             staging=make_staging(self._writer.work, "whole" if part is None else part.name),
             ledger=ledger,
             dest=self._writer.dest,
+            wanted=wanted,
         )
         Ledger(self._writer.work, ledger).add_run()
         with crew.open(bench, self._writer.lock) as executor:
@@ -233,15 +237,13 @@ class Conversion:
             raise SourceError(
                 f"{self._source.name}: its files changed while they were converted; convert again with --overwrite"
             )
-        for spec in self._plan.arrays.values():
-            self._writer.write_json(f"{spec.key}/zarr.json", array_metadata(spec))
+        self.write_metadata()
         self._writer.adopt(
             FileEntry(key=file.path.removeprefix("store/"), size_bytes=file.size_bytes, sha256=file.sha256)
             for file in self._committed.files.values()
             if file.path.startswith("store/")
         )
-        laid = [Laid.read(self._writer.work / task.summary_path) for task in self._partition.lay_outs]
-        self._writer.write_tables(self._tables(laid))
+        laid = self.write_tables()
         source, plan = self._source, self._plan
         counts = np.bincount(plan.split_codes, minlength=len(plan.split_names))
         statistics = self._gather_statistics(laid).records(self._channel_names)
@@ -269,7 +271,13 @@ class Conversion:
             codec=self._settings.codec,
             estimand=plan.estimand,
             missing_fields=tuple(field.name for field in source.fields if field.name in source.missing_fields),
-            source=SourceSpec(format=source.format, files=self._files, notes=(*source.notes, *reviewed)),
+            settings=self._settings.model_dump(mode="json", exclude={"name"}),
+            source=SourceSpec(
+                format=source.format,
+                files=self._files,
+                options=json.loads(json.dumps(dict(source.options), default=str)),
+                notes=(*source.notes, *reviewed),
+            ),
             files=(),
         )
         try:
@@ -278,6 +286,18 @@ class Conversion:
             # Another store took the place: what could go on here would meet it again.
             self._writer.clear()
             raise
+
+    def write_metadata(self) -> None:
+        """Write what tells of arrays and groups."""
+        self._writer.write_groups()
+        for spec in self._plan.arrays.values():
+            self._writer.write_json(f"{spec.key}/zarr.json", array_metadata(spec))
+
+    def write_tables(self) -> list[Laid]:
+        """Write the tables, and return what is known of trajectories now that all pages are dealt."""
+        laid = [Laid.read(self._writer.work / task.summary_path) for task in self._partition.lay_outs]
+        self._writer.write_tables(self._tables(laid))
+        return laid
 
     def _gather_statistics(self, laid: Iterable[Laid]) -> FieldStatistics:
         """Merge the statistics of trajectories in their order, whoever gathered them: rounding depends on the order."""

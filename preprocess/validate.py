@@ -30,7 +30,7 @@ from jaxtyping import Bool, Float, Int64, Shaped
 
 from preprocess.convert import Progress
 from ups_data.coordinates import check_axis
-from ups_data.errors import CorruptionError, SchemaError, StoreError, UpsDataError
+from ups_data.errors import CorruptionError, SchemaError, StoreError, StoreNotFoundError, UpsDataError
 from ups_data.pages import PageLayout
 from ups_data.schema import MANIFEST_NAME, ChannelStatistics, FileEntry, Manifest
 from ups_data.statistics import FieldStatistics
@@ -179,6 +179,28 @@ def _say_nothing(what: str, done: int, total: int) -> None:
 
 
 # -- files ---------------------------------------------------------------------------------------------------------
+
+
+def find_damage(root: Path, manifest: Manifest, *, progress: Progress | None = None) -> dict[str, str]:
+    """Return the keys of files that are not what the manifest lists, and what is wrong with each.
+
+    Args:
+        root: directory of the store.
+        manifest: of the store.
+        progress: called with "files", how many are looked at, and how many there are.
+
+    Raises:
+        StoreError: a file cannot be read, for another reason than that it is not there.
+    """
+    told, source, damage = progress or _say_nothing, LocalByteStore(root), {}
+    for number, entry in enumerate(manifest.files):
+        told("files", number, len(manifest.files))
+        try:
+            _check_file(root, entry, source)
+        except (CorruptionError, StoreNotFoundError) as error:
+            damage[entry.key] = str(error)
+    told("files", len(manifest.files), len(manifest.files))
+    return damage
 
 
 def _check_files(root: Path, manifest: Manifest, source: ByteStore, findings: _Findings, progress: Progress) -> None:

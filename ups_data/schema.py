@@ -280,10 +280,11 @@ class SourceFingerprint(Record):
 
 
 class SourceSpec(Record):
-    """The format that was read, the files, and what the reader notes for people."""
+    """The format that was read, the files, the options of the format, and what the reader notes for people."""
 
     format: str
     files: tuple[SourceFingerprint, ...]
+    options: dict[str, pydantic.JsonValue] = pydantic.Field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
 
@@ -320,6 +321,7 @@ class Manifest(Record):
         estimand: what the weights of a draw estimate unless a dataset asks for another one: the `mean` over the points,
             or the `integral` over the domain, by the measures of cells.
         missing_fields: fields that lack values at some points or frames, which are stored as NaN.
+        settings: what the conversion was told, so that `repair` can do it again; empty where it is not recorded.
         files: every file of the store but the manifest itself.
     """
 
@@ -345,6 +347,7 @@ class Manifest(Record):
     codec: CodecName
     estimand: Estimand = "mean"
     missing_fields: tuple[Name, ...] = ()
+    settings: dict[str, pydantic.JsonValue] = pydantic.Field(default_factory=dict)
     source: SourceSpec
     files: tuple[FileEntry, ...]
 

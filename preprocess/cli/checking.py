@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import rich.console
@@ -42,6 +43,30 @@ def validate_verb(store: StorePath, *, reply: Reply) -> None:
                 typer.echo(f"problem: {problem}")
             typer.echo(f"{store} is intact" if report.ok else f"{store}: {len(report.problems)} problems")
         raise typer.Exit(OK if report.ok else PROBLEM)
+
+
+@app.command("repair", epilog="Example: ups-preprocess repair data/darcy darcy_train_16.pt darcy_test_16.pt")
+@with_options
+def repair_verb(
+    store: StorePath,
+    sources: Annotated[list[Path], typer.Argument(metavar="SOURCE", help="The files that the store was made from.")],
+    *,
+    workers: Annotated[int, typer.Option("--workers", help="Processes.", min=1)] = 1,
+    reply: Reply,
+) -> None:
+    """Rebuild the damaged files of a store from its source, byte for byte, or change nothing."""
+    from preprocess.repair import repair
+
+    with errors_reported(reply):
+        with progress_shown() as progress:
+            report = repair(store, sources, workers=workers, progress=progress)
+        if reply.as_json:
+            print_json(report.to_dict())
+            return
+        for problem in report.problems:
+            typer.echo(f"rebuilt: {problem}")
+        count = len(report.rebuilt)
+        typer.echo(f"{store}: {count} of {report.num_files} files rebuilt" if count else f"{store} is intact")
 
 
 @app.command("prove", epilog="Example: ups-preprocess prove data/darcy --sampler importance --ratio 0.25 --draws 4000")

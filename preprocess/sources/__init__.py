@@ -88,7 +88,9 @@ def open_source(
     files = tuple(Path(path) for path in paths)
     _check_files(files)
     chosen = _recognise(files) if format is None else _named(format)
-    return chosen.open(files, dict(options or {}))
+    source = chosen.open(files, dict(options or {}))
+    source.options = dict(options or {})
+    return source
 
 
 def _check_files(paths: tuple[Path, ...]) -> None:

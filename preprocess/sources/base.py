@@ -98,6 +98,7 @@ class Source(ABC):
     parameter_units: Mapping[str, str] = MappingProxyType({})
     boundaries: tuple[BoundarySpec, ...] = ()
     missing_fields: frozenset[str] = frozenset()
+    options: Mapping[str, Any] = MappingProxyType({})
     has_measures: bool = False
 
     @classmethod

@@ -23,7 +23,7 @@ from tests.memory_source import wave_frames
 from ups_data.errors import StoreNotFoundError
 from ups_data.schema import ClipSpec
 
-VERBS = ("convert", "plan", "inspect", "validate", "prove", "show", "generate")
+VERBS = ("convert", "plan", "status", "repair", "inspect", "validate", "prove", "show", "generate")
 RunCommand = Callable[..., subprocess.CompletedProcess[str]]
 WriteArrays = Callable[..., Path]
 DESCRIPTION = """
@@ -735,3 +735,41 @@ def test_a_cluster_without_dask_names_the_extra(run_command: RunCommand, waves: 
     result = run_command("convert", waves, "s", "--dask", "tcp://127.0.0.1:9", code=code)
     assert (result.returncode, result.stdout) == (2, "")
     assert 'dask.distributed is not installed: pip install "ups-data[dask]"' in result.stderr
+
+
+# -- status, repair ----------------------------------------------------------------------------------------------------
+
+
+def test_status(store: Path, tmp_path: Path) -> None:
+    assert f"{store} is a finished store of " in run("status", store).stdout
+    content = parsed(run("status", store, "--json"))
+    assert (content["ok"], content["state"]) == (True, "finished")
+    assert "there is no store at" in told(run("status", tmp_path / "nowhere"), 2)
+
+
+def test_status_of_what_is_not_finished(waves: Path, tmp_path: Path) -> None:
+    assert run("convert", waves, tmp_path / "s", "--part", "2/2").exit_code == 0
+    text = run("status", tmp_path / "s").stdout
+    for part in ("1 of 1 tasks done", "it does not run now", "begun ", "part 2/2: 1 tasks done, does not run"):
+        assert part in text
+    content = parsed(run("status", tmp_path / "s", "--json"))
+    assert (content["state"], content["running"], content["tasks_done"]) == ("unfinished", False, 1)
+    assert content["parts"] == [{"number": 2, "count": 2, "tasks_done": 1, "running": False}]
+
+
+def test_repair(store: Path, waves: Path) -> None:
+    assert f"{store} is intact" in run("repair", store, waves).stdout
+    shard = store / "pages" / "values" / "c" / "0" / "0" / "0"
+    before = shard.read_bytes()
+    shard.write_bytes(before[:-1])
+    result = run("repair", store, waves)
+    assert "rebuilt: " in result.stdout
+    assert "1 of " in result.stdout
+    assert shard.read_bytes() == before
+    shard.unlink()
+    content = parsed(run("repair", store, waves, "--json"))
+    assert (content["ok"], content["rebuilt"]) == (True, ["pages/values/c/0/0/0"])
+    np.save(waves.parent / "u.npy", np.zeros((5, 3, 32, 24)))
+    shard.unlink()
+    assert "was not made from these files: u.npy has" in told(run("repair", store, waves), 1)
+    assert run("validate", store).exit_code == 1

@@ -201,6 +201,13 @@ class StoreWriter:
         for name in TrajectoryTables.names():
             self._write_table(f"{TABLE_GROUP}/{name}", getattr(tables, name))
 
+    def write_groups(self) -> None:
+        """Write the metadata of the Zarr groups."""
+        for group in GROUPS:
+            self.write_json(
+                f"{group}/zarr.json".lstrip("/"), {"zarr_format": 3, "node_type": "group", "attributes": {}}
+            )
+
     def write_json(self, key: str, content: dict[str, Any]) -> None:
         """Write a JSON file."""
         self.write_file(key, (json.dumps(content, indent=1) + "\n").encode())
@@ -217,10 +224,7 @@ class StoreWriter:
 
     def finish(self, manifest: Manifest) -> Manifest:
         """Write groups and the manifest with the list of files, sync, and give the store its name."""
-        for group in GROUPS:
-            self.write_json(
-                f"{group}/zarr.json".lstrip("/"), {"zarr_format": 3, "node_type": "group", "attributes": {}}
-            )
+        self.write_groups()
         entries = tuple(self._entries[key] for key in sorted(self._entries))
         text = manifest.model_copy(update={"files": entries}).to_json()
         manifest = Manifest.from_json(text, where=str(self.root / MANIFEST_NAME))
@@ -313,6 +317,20 @@ def _staged(path: Path, content: bytes, *, staging: Path | None, sync: bool) -> 
     except BaseException:
         staged.unlink(missing_ok=True)
         raise
+
+
+def move_durably(path: Path, place: Path, *, dest: Path) -> None:
+    """Give a file that is synced another name of the same file system, in the place of what has it, and sync that.
+
+    Raises:
+        StoreError: the disk is read-only or failed.
+    """
+    try:
+        _make_directory(place.parent, sync=True)
+        path.replace(place)
+        sync_directory(place.parent)
+    except OSError as error:
+        raise StoreError(f"cannot write {place}: {error.strerror or error}; repair {dest} again") from error
 
 
 def _make_directory(folder: Path, *, sync: bool) -> None:
