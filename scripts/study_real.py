@@ -5,11 +5,14 @@
 * flow over a backward-facing step on 1,639 nodes of a triangulation, 500 Reynolds numbers (package smithers, fetched by
   pip, 65 MB);
 * monthly winds over the globe, 1982 to 1992, NetCDF: `--winds monthly_navy_winds.cdf`, a file of Debian's package
-  ferret-datasets (apt-get download ferret-datasets; dpkg-deb -x ferret-datasets*.deb FOLDER); skipped otherwise.
+  ferret-datasets (apt-get download ferret-datasets; dpkg-deb -x ferret-datasets*.deb FOLDER); skipped otherwise;
+* a year of the ocean's surface and the air over it, seven variables with land and unsampled places missing, others in
+  every variable and every month: `--ocean coads_climatology.cdf` of the same package.
 
 Exit status 1 where a store is not sound, a draw is biased, or a training step fails.
 
-Example: scripts/study_real.py --output real --winds FOLDER/usr/share/ferret-vis/data/monthly_navy_winds.cdf
+Example: scripts/study_real.py --output real --winds FOLDER/usr/share/ferret-vis/data/monthly_navy_winds.cdf \
+             --ocean FOLDER/usr/share/ferret-vis/data/coads_climatology.cdf
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -62,12 +65,14 @@ class RealData:
         source: opened.
         data: section `data` of a training configuration.
         model: section `model` of one.
+        settings: of the conversion.
     """
 
     name: str
     source: Source
     data: dict[str, Any]
     model: dict[str, Any]
+    settings: ConvertSettings = field(default_factory=ConvertSettings)
 
 
 def main() -> int:
@@ -77,6 +82,8 @@ def main() -> int:
     found = [open_darcy(), open_step_flow(arguments.output)]
     if arguments.winds is not None:
         found.append(open_winds(arguments.winds))
+    if arguments.ocean is not None:
+        found.append(open_ocean(arguments.ocean))
     table = rich.table.Table(title=f"Real data, end to end. {machine_line()}", title_justify="left")
     for column in ("data", "points", "convert", "sound", "worst |z| (limit)", "picture", "losses of two steps"):
         table.add_column(column)
@@ -94,6 +101,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, required=True, help="folder for stores and pictures")
     parser.add_argument("--winds", type=Path, help="monthly_navy_winds.cdf")
+    parser.add_argument("--ocean", type=Path, help="coads_climatology.cdf")
     return parser.parse_args()
 
 
@@ -136,11 +144,22 @@ def open_winds(path: Path) -> RealData:
     )
 
 
+def open_ocean(path: Path) -> RealData:
+    """Return the climatology of the ocean, a trajectory a season."""
+    return RealData(
+        name="ocean",
+        source=open_source([path], options={"frames_per_trajectory": 3}),
+        data={"window": {"inputs": 1, "targets": 1}, "batch_size": 2},
+        model={"grid_encoder": {"patch": 2}, "latent_operator": {"attention": False}},
+        settings=ConvertSettings(splits={"train": 0.75, "test": 0.25}),
+    )
+
+
 def run(data: RealData, folder: Path) -> tuple[tuple[str, ...], bool]:
     """Take one data set all the way; return its row of the table, and whether everything held."""
     path = folder / data.name
     started = time.perf_counter()
-    manifest = convert(data.source, path, ConvertSettings(), overwrite=path.exists())
+    manifest = convert(data.source, path, data.settings, overwrite=path.exists())
     seconds = time.perf_counter() - started
     report, store = validate(path), open_store(path)
     proof = prove(store, ratio=RATIO, draws=DRAWS)

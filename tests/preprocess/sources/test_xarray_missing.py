@@ -9,8 +9,12 @@ import pytest
 import xarray
 import zarr
 
+import ups_data
+from preprocess.convert import convert
+from preprocess.settings import ConvertSettings
 from preprocess.sources import Source, open_source
 from preprocess.sources.xarray_files import XarraySource
+from preprocess.validate import validate
 from tests.preprocess.sources.grib_messages import read_messages, weather_grib, write_message
 from tests.preprocess.sources.specimens import weather
 from ups_data.errors import SourceError
@@ -250,3 +254,32 @@ def test_stores_of_ours_and_other_groups_of_zarr_are_not_taken_for_sources(tmp_p
     group = zarr.open_group(tmp_path / "bare.zarr", mode="w")
     group.create_array("u", shape=(2, 3), dtype="f4")
     assert not XarraySource.recognises(tmp_path / "bare.zarr")
+
+
+# -- stores of them --------------------------------------------------------------------------------------------------
+
+
+def check_store(source: Source, folder: Path) -> None:
+    """Hold every frame of a store against its source, missing values too."""
+    settings = ConvertSettings(splits={"train": 1.0})
+    manifest = convert(source, folder / "store", settings)
+    assert set(manifest.missing_fields) == source.missing_fields
+    store, info = ups_data.open_store(folder / "store"), source.trajectories[0]
+    frames = source.read_frames(0, 0, info.num_frames)
+    np.testing.assert_array_equal(store.read_dense(0, range(info.num_frames)), frames.reshape(*frames.shape[:2], -1))
+    for channel, record in zip(frames.swapaxes(0, 1), manifest.statistics, strict=True):
+        there = channel[~np.isnan(channel)].astype("float64")
+        assert record.count == there.size
+        np.testing.assert_allclose([record.mean, record.std, record.max], [there.mean(), there.std(), there.max()])
+    assert validate(folder / "store").ok
+
+
+def test_a_store_of_an_ocean_has_the_values_and_the_gaps_of_the_file(tmp_path: Path) -> None:
+    encoding = {name: {"_FillValue": -1e34} for name in ("sst", "ice")} | {"u10": {"_FillValue": None}}
+    ocean().to_netcdf(tmp_path / "ocean.nc", encoding=encoding)
+    check_store(open_source([tmp_path / "ocean.nc"]), tmp_path)
+
+
+def test_a_store_of_grib_has_the_values_and_the_bitmap_of_the_messages(tmp_path: Path) -> None:
+    path = weather_grib(tmp_path / "weather.grib2", masked=True)
+    check_store(open_source([path], options={"component": "isobaricInhPa"}), tmp_path)
