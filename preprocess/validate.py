@@ -34,10 +34,14 @@ from ups_data.errors import CorruptionError, SchemaError, StoreError, StoreNotFo
 from ups_data.pages import PageLayout
 from ups_data.schema import MANIFEST_NAME, ChannelStatistics, FileEntry, Manifest
 from ups_data.statistics import FieldStatistics
+from ups_data.storage import TarStore, open_store
 from ups_data.storage.base import PagePoints
 from ups_data.storage.byte_store import ByteStore, LocalByteStore
 from ups_data.storage.shard import ShardedArray
 from ups_data.storage.tables import TrajectoryTables
+from ups_data.storage.tar_format import TAR_MANIFEST_NAME, ZARR_PREFIX, TarManifest
+from ups_data.storage.tar_store import read_tar_manifest
+from ups_data.storage.tar_writer import digest_tar_shard, metadata_entries
 from ups_data.storage.writer import GROUPS
 from ups_data.storage.zarr_store import (
     COORDINATES,
@@ -103,24 +107,31 @@ def validate(path: Path, *, progress: Progress | None = None) -> ValidationRepor
     """
     findings = _Findings()
     source = LocalByteStore(path)
-    manifest = None
+    packed = (path / TAR_MANIFEST_NAME).is_file() and not (path / MANIFEST_NAME).exists()
+    manifest: Manifest | TarManifest | None = None
     with findings.gathered("manifest", SchemaError, CorruptionError):
-        manifest = read_manifest(source)
+        manifest = read_tar_manifest(source) if packed else read_manifest(source)
     findings.count("manifest")
     if manifest is not None:
-        _check_files(path, manifest, source, findings, progress or _say_nothing)
+        name = TAR_MANIFEST_NAME if packed else MANIFEST_NAME
+        _check_files(path, {name: manifest.files}, source, findings, progress or _say_nothing)
         _check_store(path, findings, progress or _say_nothing)
     return ValidationReport(location=str(path), checks=findings.checks, problems=findings.problems)
 
 
 def _check_store(path: Path, findings: _Findings, progress: Progress) -> None:
     try:
-        store = ZarrStore(path)
+        store = open_store(path)
+        assert isinstance(store, ZarrStore)
     except (StoreError, SchemaError) as error:
         findings.add("tables", f"the store does not open, so its arrays were not looked at: {error}")
         return
-    _check_listing(store, findings)
-    _check_shards(store, findings)
+    if isinstance(store, TarStore):
+        _check_tar_listing(store, findings)
+        _check_tar_shards(store, findings)
+    else:
+        _check_listing(store, findings)
+        _check_shards(store, findings)
     _check_tables(store, findings)
     _check_contents(store, findings, progress)
 
@@ -203,14 +214,22 @@ def find_damage(root: Path, manifest: Manifest, *, progress: Progress | None = N
     return damage
 
 
-def _check_files(root: Path, manifest: Manifest, source: ByteStore, findings: _Findings, progress: Progress) -> None:
-    for number, entry in enumerate(manifest.files):
-        progress("files", number, len(manifest.files))
+def _check_files(
+    root: Path,
+    listing: Mapping[str, tuple[FileEntry, ...]],
+    source: ByteStore,
+    findings: _Findings,
+    progress: Progress,
+) -> None:
+    """Compare every file with the manifest, given by its name and the files that it lists."""
+    ((name, entries),) = listing.items()
+    for number, entry in enumerate(entries):
+        progress("files", number, len(entries))
         with findings.gathered("files", StoreError):
             _check_file(root, entry, source)
-    progress("files", len(manifest.files), len(manifest.files))
-    findings.count("files", len(manifest.files))
-    known = {MANIFEST_NAME, *(entry.key for entry in manifest.files)}
+    progress("files", len(entries), len(entries))
+    findings.count("files", len(entries))
+    known = {name, *(entry.key for entry in entries)}
     for key in _walk(root):
         findings.expect(
             "files",
@@ -263,10 +282,41 @@ def _check_listing(store: ZarrStore, findings: _Findings) -> None:
 def _check_shards(store: ZarrStore, findings: _Findings) -> None:
     sizes = {entry.key: entry.size_bytes for entry in store.manifest.files}
     for array in store.arrays.values():
+        if not isinstance(array, ShardedArray):
+            continue
         for shard in range(array.spec.num_shards):
             with findings.gathered("shards", StoreError):
                 _check_shard(array, shard, sizes[array.spec.shard_key(shard)])
             findings.count("shards")
+
+
+def _check_tar_listing(store: TarStore, findings: _Findings) -> None:
+    """Refuse a file that is neither a shard nor what the manifest of the Zarr store tells."""
+    manifest = store.shards.manifest
+    specs = {key: reader.spec for key, reader in store.arrays.items()}
+    wanted = {f"{ZARR_PREFIX}/{entry.key}": entry.sha256 for entry in metadata_entries(store.manifest, specs)}
+    shards = {name for shard in manifest.shards for name in (shard.key, shard.index)}
+    for entry in manifest.files:
+        known = entry.key in shards or entry.key == f"{ZARR_PREFIX}/{MANIFEST_NAME}"
+        findings.expect(
+            "files",
+            known or wanted.pop(entry.key, None) == entry.sha256,
+            f"{store.location}/{entry.key} is listed, but is not what the manifest of the Zarr store tells; pack again",
+        )
+    for key in sorted(wanted):
+        findings.add("files", f"{store.location}/{key} belongs to the store, but the manifest does not list it")
+
+
+def _check_tar_shards(store: TarStore, findings: _Findings) -> None:
+    """Pack each shard anew from what its index finds: all other bytes follow from tables and rows."""
+    listed = {entry.key: entry.sha256 for entry in store.shards.manifest.files}
+    for number, shard in enumerate(store.shards.manifest.shards):
+        with findings.gathered("shards", StoreError):
+            for key, digest in zip((shard.key, shard.index), digest_tar_shard(store, number), strict=True):
+                findings.expect(
+                    "shards", listed[key] == digest, f"{store.location}/{key} is not what its rows make; pack again"
+                )
+        findings.count("shards")
 
 
 def _check_shard(array: ShardedArray, shard: int, size_bytes: int) -> None:

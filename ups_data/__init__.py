@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         UniformSampler,
     )
     from ups_data.storage import CacheOptions, RemoteOptions, Store, open_store
+    from ups_data.streaming import decode_queries
     from ups_data.transfer import DeviceLoader
 
 __version__ = "0.1.0"
@@ -51,6 +52,7 @@ _HOMES = {
         "UniformSampler",
     ),
     "ups_data.storage": ("CacheOptions", "RemoteOptions", "Store", "open_store"),
+    "ups_data.streaming": ("decode_queries",),
     "ups_data.transfer": ("DeviceLoader",),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
@@ -80,6 +82,7 @@ __all__ = [
     "build_loader",
     "collate_samples",
     "dataloader_arguments",
+    "decode_queries",
     "open_store",
 ]
 

@@ -237,6 +237,13 @@ class QueryDataset(torch.utils.data.Dataset[SparseSample]):
         place = int(np.searchsorted(self._offsets, index, side="right")) - 1
         return int(self._trajectories[place]), int(index - self._offsets[place])
 
+    def samples_of(self, trajectory: int) -> range:
+        """Return the numbers of the samples of a trajectory, none where it is of another split."""
+        place = int(np.searchsorted(self._trajectories, trajectory))
+        if place == len(self._trajectories) or self._trajectories[place] != trajectory:
+            return range(0)
+        return range(int(self._offsets[place]), int(self._offsets[place + 1]))
+
     @property
     def largest_sample(self) -> tuple[int, int]:
         """Bounds on the drawn points of a sample, at any global step, and on the points of its trajectory."""

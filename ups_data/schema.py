@@ -12,19 +12,20 @@ import math
 import re
 from collections.abc import Iterator
 from pathlib import PurePosixPath
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, TypeVar
 
 import pydantic
 
 from ups_data.errors import SchemaError, suggest
 
 FORMAT_NAME = "ups-data"
-FORMAT_VERSION = 1
 MANIFEST_NAME = "manifest.json"
 MAX_MANIFEST_BYTES = 256 * 2**20
 MAX_POINTS = 2**31 - 1
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,127}")
+
+_Manifest = TypeVar("_Manifest", bound="Fingerprinted")
 
 GeometryKind = Literal["grid", "points", "mesh"]
 CodecName = Literal["none", "zstd", "blosc-lz4", "blosc-zstd"]
@@ -305,7 +306,47 @@ class FileEntry(Record):
         return key
 
 
-class Manifest(Record):
+class Fingerprinted(Record):
+    """Base of manifests: records that are written as JSON with a fingerprint of all of it."""
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the canonical JSON text: equal for equal stores."""
+        return hashlib.sha256(_canonical(self.model_dump(mode="json"))).hexdigest()
+
+    def to_json(self) -> str:
+        """Return the text of the file, which carries its own fingerprint."""
+        body = self.model_dump(mode="json")
+        return json.dumps({"fingerprint": self.fingerprint, **body}, indent=1, allow_nan=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str, *, where: str) -> Self:
+        """Read and check the text of a manifest.
+
+        Args:
+            text: content of the file.
+            where: the file, for messages.
+
+        Raises:
+            SchemaError: not JSON, another format or version, a key too many or too few, a rule broken, or a
+                fingerprint that does not belong to the content.
+        """
+        content, stated, found = _parse_manifest(text, where)
+        name, version = (cls.model_fields[field].default for field in ("format", "version"))
+        if content.get("format") != name or content.get("version") != version:
+            raise SchemaError(
+                f"{where} declares format {content.get('format')!r} version {content.get('version')!r}; this "
+                f"release reads {name!r} version {version}. Convert again or install a matching release."
+            )
+        if stated != found:
+            raise SchemaError(
+                f"{where} was changed after it was written: its fingerprint says {stated!r}, its content gives "
+                f"{found!r}. Restore it from a copy or convert again."
+            )
+        return _validate(cls, content, where)
+
+
+class Manifest(Fingerprinted):
     """Everything that a reader needs to know of a store, and the hashes that bind it to its bytes.
 
     Attributes:
@@ -390,11 +431,6 @@ class Manifest(Record):
         return tuple(name for field in self.fields for name in field.channel_names)
 
     @property
-    def fingerprint(self) -> str:
-        """SHA-256 of the canonical JSON text: equal for equal stores."""
-        return hashlib.sha256(_canonical(self.model_dump(mode="json"))).hexdigest()
-
-    @property
     def missing_channels(self) -> tuple[bool, ...]:
         """Whether values of each channel may be missing, in stored order."""
         return tuple(field.name in self.missing_fields for field in self.fields for _ in field.components)
@@ -424,36 +460,6 @@ class Manifest(Record):
         for field in self.fields:
             yield field.name, range(start, start + len(field.components))
             start += len(field.components)
-
-    def to_json(self) -> str:
-        """Return the text of `manifest.json`, which carries its own fingerprint."""
-        body = self.model_dump(mode="json")
-        return json.dumps({"fingerprint": self.fingerprint, **body}, indent=1, allow_nan=False) + "\n"
-
-    @classmethod
-    def from_json(cls, text: str, *, where: str) -> Manifest:
-        """Read and check the text of a manifest.
-
-        Args:
-            text: content of `manifest.json`.
-            where: the file, for messages.
-
-        Raises:
-            SchemaError: not JSON, another format or version, a key too many or too few, a rule broken, or a
-                fingerprint that does not belong to the content.
-        """
-        content, stated, found = _parse_manifest(text, where)
-        if content.get("format") != FORMAT_NAME or content.get("version") != FORMAT_VERSION:
-            raise SchemaError(
-                f"{where} declares format {content.get('format')!r} version {content.get('version')!r}; this "
-                f"release reads {FORMAT_NAME!r} version {FORMAT_VERSION}. Convert again or install a matching release."
-            )
-        if stated != found:
-            raise SchemaError(
-                f"{where} was changed after it was written: its fingerprint says {stated!r}, its content gives "
-                f"{found!r}. Restore it from a copy or convert again."
-            )
-        return _validate(cls, content, where)
 
 
 def _canonical(content: object) -> bytes:
@@ -494,7 +500,7 @@ def _parse_float(text: str) -> float:
     return value
 
 
-def _validate(cls: type[Manifest], content: dict[str, object], where: str) -> Manifest:
+def _validate(cls: type[_Manifest], content: dict[str, object], where: str) -> _Manifest:
     try:
         # JSON mode: arrays become tuples, and nothing else is coerced.
         return cls.model_validate_json(json.dumps(content))

@@ -8,10 +8,10 @@ Standard output carries what was asked for: with `--json` one JSON object, else 
 errors go to standard error.
 """
 
-from preprocess.cli import checking, conversion, generating, planning, showing
+from preprocess.cli import checking, conversion, generating, packing, planning, showing
 from preprocess.cli.application import app
 
-__all__ = ["app", "checking", "conversion", "generating", "main", "planning", "showing"]
+__all__ = ["app", "checking", "conversion", "generating", "main", "packing", "planning", "showing"]
 
 
 def main() -> None:

@@ -13,7 +13,7 @@ import typer.core
 from preprocess.cli.reporting import OK, print_json
 
 # In the order of the work, as the help lists them; the modules of the verbs are imported in another one.
-_ORDER = ("plan", "convert", "status", "inspect", "validate", "repair", "prove", "show", "generate")
+_ORDER = ("plan", "convert", "status", "inspect", "validate", "repair", "prove", "show", "pack", "generate")
 _JSON = "preprocess.cli.json"
 # Of Click, or of typer's own copy of it: that depends on typer's version.
 _ClickException: Any = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")

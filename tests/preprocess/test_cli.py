@@ -23,7 +23,7 @@ from tests.memory_source import wave_frames
 from ups_data.errors import StoreNotFoundError
 from ups_data.schema import ClipSpec
 
-VERBS = ("convert", "plan", "status", "repair", "inspect", "validate", "prove", "show", "generate")
+VERBS = ("convert", "plan", "status", "repair", "inspect", "validate", "prove", "show", "generate", "pack")
 RunCommand = Callable[..., subprocess.CompletedProcess[str]]
 WriteArrays = Callable[..., Path]
 DESCRIPTION = """

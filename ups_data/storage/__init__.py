@@ -5,16 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from ups_data.errors import StoreError
+from ups_data.errors import StoreError, StoreNotFoundError
 from ups_data.storage.base import PagePoints, Store
 from ups_data.storage.byte_store import ByteStore, LocalByteStore
 from ups_data.storage.cached_store import CachedByteStore
 from ups_data.storage.object_store import ObjectByteStore
 from ups_data.storage.range_cache import CacheOptions
 from ups_data.storage.remote_options import RemoteOptions
+from ups_data.storage.tar_store import TarStore
 from ups_data.storage.zarr_store import ZarrStore
 
-__all__ = ["CacheOptions", "PagePoints", "RemoteOptions", "Store", "ZarrStore", "open_store"]
+__all__ = ["CacheOptions", "PagePoints", "RemoteOptions", "Store", "TarStore", "ZarrStore", "open_store"]
 
 
 def open_store(
@@ -38,7 +39,15 @@ def open_store(
         RemoteError: a remote service gives no usable answer, or its server does not know ranges.
     """
     source = _bytes_at(location, remote or RemoteOptions())
-    return ZarrStore(source if cache is None else CachedByteStore(source, cache))
+    if cache is not None:
+        source = CachedByteStore(source, cache)
+    try:
+        return ZarrStore(source)
+    except StoreNotFoundError as error:
+        try:
+            return TarStore(source)
+        except StoreNotFoundError:
+            raise error from None
 
 
 def _bytes_at(location: str | Path, options: RemoteOptions) -> ByteStore:

@@ -10,11 +10,13 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
-from ups_data.errors import CorruptionError, StoreError, StoreNotFoundError
+from ups_data.errors import CorruptionError, SchemaError, StoreError, StoreNotFoundError
 from ups_data.schema import FileEntry
 
 _MAX_OPEN_FILES = 64
+_Manifest = TypeVar("_Manifest")
 
 
 @dataclass(kw_only=True)
@@ -59,10 +61,12 @@ class ByteStore(ABC):
     Attributes:
         location: path or URL of the root, for messages; holds no credentials.
         survives_fork: whether a process that was forked after reads in its parent can read, too.
+        num_attempts: how often a file is read whose content is refused; far away, it may have been damaged on its way.
     """
 
     location: str
     survives_fork: bool = True
+    num_attempts: int = 1
 
     def __init__(self) -> None:
         self.count = ReadCount()
@@ -88,6 +92,30 @@ class ByteStore(ABC):
         """
         for part in ranges:
             part.accept(self.read_ranges(part.key, [(part.offset, part.length)])[0])
+
+    def read_manifest(self, key: str, parse: Callable[[str], _Manifest], *, max_bytes: int) -> _Manifest:
+        """Read the one file whose size and hash nothing tells beforehand; it holds its own fingerprint.
+
+        Args:
+            key: the file.
+            parse: reads its text; raises SchemaError.
+            max_bytes: more than it can be.
+
+        Raises:
+            StoreNotFoundError: there is none.
+            SchemaError: what `parse` raises, also when the file was read again.
+            CorruptionError: it is not text, or larger than it can be.
+        """
+        for attempt in range(1, self.num_attempts + 1):
+            try:
+                return parse(self.read(key, max_bytes=max_bytes).decode())
+            except UnicodeDecodeError as error:
+                if attempt == self.num_attempts:
+                    raise CorruptionError(f"{self.location}/{key} is not text: {error}") from error
+            except SchemaError:
+                if attempt == self.num_attempts:
+                    raise
+        raise AssertionError("unreachable: the last attempt returns or raises")
 
     @abstractmethod
     def size(self, key: str) -> int:

@@ -8,7 +8,7 @@ crash a process or return something that looks right.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import google_crc32c
@@ -60,6 +60,10 @@ class ChunkCodec:
     def encoded_bytes(self) -> int | None:
         """Bytes of every encoded chunk, None where they differ from chunk to chunk."""
         return self.chunk_bytes + CRC_BYTES if self.name == "none" else None
+
+    def uncompressed(self) -> ChunkCodec:
+        """Return the codec of the same chunks as they are, with their checksum."""
+        return replace(self, name="none")
 
     def encode(self, values: Shaped[np.ndarray, "..."]) -> bytes:
         """Encode the values of one chunk, C order."""

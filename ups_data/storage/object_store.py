@@ -56,6 +56,7 @@ class ObjectByteStore(ByteStore):
         super().__init__()
         self.location = check_url(url)
         self.options = options
+        self.num_attempts = options.max_attempts
         self._client: ObjectStore | None = None
         self._sizes: dict[str, int] = {}
         self._tags: dict[str, str] = {}

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import math
+from abc import ABC, abstractmethod
 from collections import OrderedDict
 from dataclasses import dataclass
 from itertools import pairwise
@@ -18,7 +19,7 @@ from typing import Any
 
 import google_crc32c
 import numpy as np
-from jaxtyping import Integer, Shaped, UInt64
+from jaxtyping import Integer, Shaped, UInt8, UInt64
 
 from ups_data.errors import CorruptionError, StoreNotFoundError
 from ups_data.schema import CodecName
@@ -111,7 +112,34 @@ def encode_shard(spec: ArraySpec, rows: Shaped[np.ndarray, "row *chunk"]) -> byt
     return b"".join([*chunks, encoded_index, checksum])
 
 
-class ShardedArray:
+class RowReader(ABC):
+    """Reads rows of one array, wherever they stand.
+
+    Attributes:
+        spec: the array, as the Zarr store has it.
+    """
+
+    spec: ArraySpec
+
+    @abstractmethod
+    def read_rows(self, rows: Integer[np.ndarray, " row"]) -> Shaped[np.ndarray, "row *chunk"]:
+        """Read the given rows, in the given order.
+
+        Neighbouring rows that are asked one after another are read as one range.
+
+        Raises:
+            CorruptionError: a row's bytes are not what was written; names file and row.
+        """
+
+    def _check_rows(self, rows: Integer[np.ndarray, " row"]) -> None:
+        if rows.size and (rows.min() < 0 or rows.max() >= self.spec.num_rows):
+            raise IndexError(f"{self.spec.key}: rows {rows.min()} to {rows.max()} outside of [0, {self.spec.num_rows})")
+
+    def _as_values(self, raw: UInt8[np.ndarray, "row byte"]) -> Shaped[np.ndarray, "row *chunk"]:
+        return raw.view(np.dtype(self.spec.dtype).newbyteorder("<")).reshape(len(raw), *self.spec.chunk_shape[1:])
+
+
+class ShardedArray(RowReader):
     """Reads rows of one array from its shards: ranges merged, checksums compared, shard indices cached."""
 
     def __init__(self, spec: ArraySpec, source: ByteStore) -> None:
@@ -127,22 +155,15 @@ class ShardedArray:
         self.__init__(state["spec"], state["source"])  # type: ignore[misc]  # a copy starts with an empty cache
 
     def read_rows(self, rows: Integer[np.ndarray, " row"]) -> Shaped[np.ndarray, "row *chunk"]:
-        """Read the given rows, in the given order.
-
-        Neighbouring rows that are asked one after another are read as one range.
-
-        Raises:
-            CorruptionError: a row's bytes are not what was written; names shard and row.
-        """
-        if rows.size and (rows.min() < 0 or rows.max() >= self.spec.num_rows):
-            raise IndexError(f"{self.spec.key}: rows {rows.min()} to {rows.max()} outside of [0, {self.spec.num_rows})")
+        """Read the given rows, in the given order."""
+        self._check_rows(rows)
         raw = np.empty((rows.size, self._codec.chunk_bytes), dtype=np.uint8)
         breaks = (np.diff(rows) != 1) | (rows[1:] % self.spec.rows_per_shard == 0)
         edges = [0, *(np.flatnonzero(breaks) + 1).tolist(), rows.size]
         runs = [(int(rows[start]), raw[start:stop]) for start, stop in pairwise(edges) if stop > start]
         self._load_indices({first // self.spec.rows_per_shard for first, _ in runs})
         self._source.read_checked([self._range_of(first, out) for first, out in runs])
-        return raw.view(np.dtype(self.spec.dtype).newbyteorder("<")).reshape(rows.size, *self.spec.chunk_shape[1:])
+        return self._as_values(raw)
 
     def _range_of(self, first_row: int, out: Shaped[np.ndarray, "..."]) -> CheckedRange:
         """Return where neighbouring rows lie, to be decoded into `out`."""

@@ -31,6 +31,7 @@ from ups_data.storage.exchange import exchange_names
 from ups_data.storage.folder_lock import LOCK_NAME, hold_folder
 from ups_data.storage.shard import ArraySpec, array_metadata, encode_shard, memory_file
 from ups_data.storage.tables import TrajectoryTables
+from ups_data.storage.tar_format import TAR_MANIFEST_NAME
 from ups_data.storage.zarr_store import TABLE_GROUP, partial_path, retired_path
 
 _MANIFEST_HEAD_BYTES = 4096
@@ -222,18 +223,41 @@ class StoreWriter:
         write_durably(self.root / key, content, dest=self.dest)
         self._entries[key] = entry
 
+    def write_parts(self, key: str, parts: Iterable[bytes]) -> None:
+        """Write one file as `write_file` does, part by part, so that it need not fit into memory."""
+        digest, size_bytes = hashlib.sha256(), 0
+
+        def counted() -> Iterator[bytes]:
+            nonlocal size_bytes
+            for part in parts:
+                digest.update(part)
+                size_bytes += len(part)
+                yield part
+
+        write_durably(self.root / key, counted(), dest=self.dest)
+        self._entries[key] = FileEntry(key=key, size_bytes=size_bytes, sha256=digest.hexdigest())
+
     def finish(self, manifest: Manifest) -> Manifest:
         """Write groups and the manifest with the list of files, sync, and give the store its name."""
         self.write_groups()
-        entries = tuple(self._entries[key] for key in sorted(self._entries))
-        text = manifest.model_copy(update={"files": entries}).to_json()
+        text = manifest.model_copy(update={"files": self.entries}).to_json()
         manifest = Manifest.from_json(text, where=str(self.root / MANIFEST_NAME))
-        write_durably(self.root / MANIFEST_NAME, text.encode(), dest=self.dest)
+        self.publish(MANIFEST_NAME, text)
+        return manifest
+
+    @property
+    def entries(self) -> tuple[FileEntry, ...]:
+        """What was written so far, sorted by key."""
+        return tuple(self._entries[key] for key in sorted(self._entries))
+
+    def publish(self, name: str, text: str) -> None:
+        """Write the manifest, which comes last, sync, and give the store its name."""
+        write_durably(self.root / name, text.encode(), dest=self.dest)
         # Somebody else may have finished a store there in the meantime.
         check_destination(self.dest, overwrite=self._overwrite)
         retired = retired_path(self.dest)
         try:
-            if (self.dest / MANIFEST_NAME).exists():
+            if _is_store(self.dest):
                 shutil.rmtree(retired, ignore_errors=True)
                 _replace_store(self.root, self.dest, retired)
             else:
@@ -244,7 +268,6 @@ class StoreWriter:
             raise StoreError(f"cannot give the finished store its name {self.dest}: {error}") from error
         shutil.rmtree(retired, ignore_errors=True)
         shutil.rmtree(self.work, ignore_errors=True)
-        return manifest
 
     def _write_table(self, key: str, values: Shaped[np.ndarray, "..."]) -> None:
         import zarr
@@ -266,12 +289,12 @@ class StoreWriter:
             self.write_file("/".join([key, "c", *["0"] * values.ndim]), codec.encode(values))
 
 
-def write_durably(path: Path, content: bytes, *, dest: Path, staging: Path | None = None) -> None:
+def write_durably(path: Path, content: bytes | Iterable[bytes], *, dest: Path, staging: Path | None = None) -> None:
     """Write a file under another name, sync it, give it its name, and sync the directory.
 
     Args:
         path: the file.
-        content: all of it.
+        content: all of it, at once or in parts.
         dest: the store that it is for, for the message.
         staging: an existing directory of the same file system where the file is written; beside its place if None.
 
@@ -300,14 +323,14 @@ def write_scratch(path: Path, content: bytes, *, staging: Path) -> None:
 
 
 @contextmanager
-def _staged(path: Path, content: bytes, *, staging: Path | None, sync: bool) -> Iterator[Path]:
+def _staged(path: Path, content: bytes | Iterable[bytes], *, staging: Path | None, sync: bool) -> Iterator[Path]:
     """Write a file under a name that nobody else has, be it on another machine, and remove what is left of it."""
     staged = (path.parent if staging is None else staging) / f".{path.name}.{uuid.uuid4().hex}.staged"
     if staging is None:
         _make_directory(path.parent, sync=sync)
     try:
         with staged.open("wb") as handle:
-            handle.write(content)
+            handle.writelines([content] if isinstance(content, bytes) else content)
             handle.flush()
             if sync:
                 os.fsync(handle.fileno())
@@ -379,12 +402,13 @@ def check_destination(dest: Path, *, overwrite: bool) -> None:
 
 
 def _is_store(path: Path) -> bool:
-    """Tell whether a directory holds a manifest of ours, damaged or not; other tools have files of that name too."""
-    manifest = path / MANIFEST_NAME
-    if not manifest.is_file():
-        return False
-    with manifest.open("rb") as handle:
-        return f'"{FORMAT_NAME}"'.encode() in handle.read(_MANIFEST_HEAD_BYTES)
+    """Tell whether a directory holds a manifest of ours, damaged or not; other tools have files of such names too."""
+    for name in (MANIFEST_NAME, TAR_MANIFEST_NAME):
+        manifest = path / name
+        if manifest.is_file():
+            with manifest.open("rb") as handle:
+                return f'"{FORMAT_NAME}'.encode() in handle.read(_MANIFEST_HEAD_BYTES)
+    return False
 
 
 def sync_directory(path: Path) -> None:

@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import google_crc32c
 import numpy as np
@@ -20,7 +20,7 @@ from ups_data.schema import MANIFEST_NAME, MAX_MANIFEST_BYTES, FileEntry, Manife
 from ups_data.storage.base import PagePoints, Store
 from ups_data.storage.byte_store import ByteStore, CheckedRange, LocalByteStore, ReadCount
 from ups_data.storage.codec import CRC_BYTES
-from ups_data.storage.shard import ArraySpec, ShardedArray, spec_from_metadata
+from ups_data.storage.shard import ArraySpec, RowReader, ShardedArray, spec_from_metadata
 from ups_data.storage.tables import TABLE_DTYPES, TrajectoryTables, table_rank
 
 TABLE_GROUP = "trajectories"
@@ -70,9 +70,16 @@ class ZarrStore(Store):
         return self._bytes.count
 
     @property
-    def arrays(self) -> dict[str, ShardedArray]:
+    def arrays(self) -> dict[str, RowReader]:
         """The sharded arrays by key."""
         return dict(self._arrays)
+
+    def with_rows(self, readers: Mapping[str, RowReader]) -> Self:
+        """Return this store with other readers of its arrays, by key."""
+        # Copied by hand: `copy` would open the store again, as pickle does.
+        other = type(self).__new__(type(self))
+        vars(other).update(vars(self), _arrays=dict(readers))
+        return other
 
     def read_file(self, entry: FileEntry) -> bytes:
         """Read a whole file and compare it with the hash that the manifest holds.
@@ -276,7 +283,7 @@ class ZarrStore(Store):
             raise CorruptionError(f"{self.location}/{key}/zarr.json holds no JSON object; convert again")
         return content
 
-    def _open_array(self, key: str, described: Mapping[str, bytes]) -> ShardedArray:
+    def _open_array(self, key: str, described: Mapping[str, bytes]) -> RowReader:
         spec = spec_from_metadata(key, self._parse_metadata(key, described))
         rows = {VALUES: self.tables.value_offsets[-1], FIELDS: self.tables.frame_offsets[-1]}
         expected = int(rows.get(key, self.tables.page_offsets[-1]))
@@ -287,6 +294,9 @@ class ZarrStore(Store):
                 f"{self.location}/{key} has {spec.shape[0]} entries where the tables ask for {expected}, or a shard "
                 f"that the manifest does not list; convert again"
             )
+        return self._make_reader(spec)
+
+    def _make_reader(self, spec: ArraySpec) -> RowReader:
         return ShardedArray(spec, self._bytes)
 
     def _check_spec(self, spec: ArraySpec) -> None:
@@ -369,18 +379,13 @@ def read_manifest(source: ByteStore) -> Manifest:
         SchemaError: it breaks the schema, or was changed after it was written.
         CorruptionError: it is not text, or larger than a manifest can be.
     """
-    where = f"{source.location}/{MANIFEST_NAME}"
+    parse = partial(Manifest.from_json, where=f"{source.location}/{MANIFEST_NAME}")
     try:
-        content = source.read(MANIFEST_NAME, max_bytes=MAX_MANIFEST_BYTES)
+        return source.read_manifest(MANIFEST_NAME, parse, max_bytes=MAX_MANIFEST_BYTES)
     except StoreNotFoundError as error:
         if not isinstance(source, LocalByteStore):
             raise
         raise StoreNotFoundError(_describe_absence(source.root)) from error
-    try:
-        text = content.decode()
-    except UnicodeDecodeError as error:
-        raise CorruptionError(f"{where} is not text: {error}") from error
-    return Manifest.from_json(text, where=where)
 
 
 def _describe_absence(root: Path) -> str:

@@ -158,8 +158,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                 self.wfile.write(body[start : start + max(1, len(body) // 4)])
                 self.wfile.flush()
             return
+        self.server.log.num_bytes += len(body)  # first: who reads the answer may read the count at once
         self.wfile.write(body)
-        self.server.log.num_bytes += len(body)
 
     def log_message(self, *arguments: object) -> None:
         pass

@@ -31,7 +31,7 @@ from tests.ups_data.storage.fault_server import (
 )
 from tests.ups_data.storage.s3_server import s3_server, upload
 from ups_data import RemoteOptions
-from ups_data.errors import ConfigError, CorruptionError, RemoteError, StoreError, StoreNotFoundError
+from ups_data.errors import ConfigError, CorruptionError, RemoteError, SchemaError, StoreError, StoreNotFoundError
 from ups_data.storage import ZarrStore
 from ups_data.storage.byte_store import CheckedRange
 from ups_data.storage.object_store import ObjectByteStore
@@ -194,6 +194,17 @@ def test_a_fault_that_stays_is_a_typed_error_within_the_deadline(
         store.read_page_values(0, [0], np.arange(3), (0,)),
         local["cloud"].read_page_values(0, [0], np.arange(3), (0,)),
     )
+
+
+def test_a_manifest_that_was_damaged_on_its_way_is_read_again(web: FaultServer, local: dict[str, ZarrStore]) -> None:
+    for fault in ("flip", "shifted"):
+        web.plan = lambda number, fault=fault: fault if len(web.log.requests) < 2 else None
+        assert read_digest(open_web(web)) == read_digest(local["plane"])
+        assert [path for _, path, _, _ in web.log.requests][:3] == ["/plane/manifest.json"] * 3
+    web.plan = always("flip")
+    with pytest.raises((SchemaError, CorruptionError), match=r"manifest\.json"):
+        open_web(web)
+    assert len(web.log.requests) == QUICK.max_attempts
 
 
 def test_the_deadline_ends_what_attempts_do_not(s3: FaultServer) -> None:
