@@ -17,6 +17,7 @@ from preprocess.sources.crash_mesh import CrashMeshSource
 from preprocess.sources.curator import CuratorSource
 from preprocess.sources.hdf5_files import has_hdf5_magic, open_hdf5
 from preprocess.sources.neuraloperator import NeuralOperatorSource
+from preprocess.sources.particles import ParticlesSource
 from preprocess.sources.pdearena import PDEArenaSource
 from preprocess.sources.pdearena_shallow_water import ShallowWaterSource
 from preprocess.sources.pdebench import PDEBenchSource
@@ -36,6 +37,7 @@ SOURCES: Mapping[str, type[Source]] = {
         CrashMeshSource,
         CuratorSource,
         NeuralOperatorSource,
+        ParticlesSource,
         PDEArenaSource,
         PDEBenchSource,
         PhysicsNeMoMeshSource,

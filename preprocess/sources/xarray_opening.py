@@ -20,7 +20,7 @@ import numpy as np
 from jaxtyping import Bool, Shaped
 
 from preprocess.sources.hdf5_files import has_hdf5_magic
-from preprocess.sources.zarr_files import check_zarr_codecs, is_zarr
+from preprocess.sources.zarr_files import check_zarr_codecs, is_zarr, refuse_lost_metadata
 from ups_data.errors import SourceError, UnknownFormatError
 
 if TYPE_CHECKING:
@@ -104,11 +104,15 @@ def never_written(values: Shaped[np.ndarray, "..."], variable: xarray.DataArray)
 
 
 def _open_zarr(path: Path) -> xarray.Dataset:
+    refuse_lost_metadata(path)
     check_zarr_codecs(path)
     xarray = _import_xarray(path)
     try:
         # Not from consolidated metadata: the codecs that were checked are those of the arrays themselves.
-        raw = xarray.open_zarr(path, consolidated=False, chunks=None, decode_cf=False)
+        with warnings.catch_warnings():
+            # Of files beside the arrays, such as notes.
+            warnings.filterwarnings("ignore", message="Object at .* is not recognized as a component of a Zarr")
+            raw = xarray.open_zarr(path, consolidated=False, chunks=None, decode_cf=False)
         # A group without consolidated metadata lists its arrays as the file system does, in no order at all.
         return raw[sorted(map(str, raw.data_vars))]
     except _UNREADABLE as error:

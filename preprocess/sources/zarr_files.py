@@ -53,6 +53,19 @@ def has_named_dimensions(path: Path) -> bool:
     return bool(keys) and all(_names_dimensions(path / key) for key in keys)
 
 
+def refuse_lost_metadata(path: Path) -> None:
+    """Refuse a group with a folder that no metadata describe: Zarr would go on without that array.
+
+    Raises:
+        SourceError: naming the folder.
+    """
+    for folder in sorted(path.iterdir()):
+        if folder.is_dir() and not folder.name.startswith(".") and not is_zarr(folder):
+            raise SourceError(
+                f"{path.name}: {folder.name} holds no metadata of Zarr; they are lost, or it is no part of it"
+            )
+
+
 def check_zarr_codecs(path: Path) -> None:
     """Refuse a directory of which any array names a codec that is not on the list.
 

@@ -20,6 +20,7 @@ import zarr
 from preprocess.convert import convert
 from preprocess.settings import ConvertSettings
 from preprocess.sources import SOURCES, open_source
+from tests.preprocess.sources.grib_messages import weather_grib
 from tests.preprocess.sources.meshes import plane, with_data
 from tests.preprocess.sources.specimens import (
     HDF5Specimen,
@@ -38,6 +39,8 @@ from tests.preprocess.sources.specimens import (
     write_curator,
     write_physicsnemo,
 )
+from tests.preprocess.sources.test_particles import arrays_of
+from tests.preprocess.sources.test_particles import write as write_particles
 from ups_data.errors import UpsDataError
 
 Spoil = Callable[[np.ndarray], Any]
@@ -538,6 +541,51 @@ def test_a_crash_cut_short_is_refused(tmp_path: Path, kept: float) -> None:
     content = chunk.read_bytes()
     chunk.write_bytes(content[: int(kept * len(content)) if 0 < kept < 1 else int(kept)])
     check_refused(path, "crash_mesh", {"time_step": 0.1}, "made.zarr: mesh_pos")
+
+
+@pytest.mark.parametrize("way", NETCDF_AXIS)
+@pytest.mark.parametrize("axis", ["time", "lat", "lon"])
+def test_a_spoilt_coordinate_of_zarr_is_refused(tmp_path: Path, axis: str, way: str) -> None:
+    data = weather()
+    spoilt = NETCDF_AXIS[way](data[axis].values)
+    path = tmp_path / "weather.zarr"
+    data.assign_coords({axis: (axis, spoilt, data[axis].attrs)}).to_zarr(path, zarr_format=3, consolidated=False)
+    check_refused(path, "xarray", None, "weather.zarr", axis)
+
+
+@pytest.mark.parametrize("kept", [None, 0, 3, 0.5])
+@pytest.mark.parametrize("name", [".zgroup", "u10/.zarray", "lat/.zarray", "u10/.zattrs", "u10/0.0.0", "lat/0"])
+def test_a_file_of_zarr_missing_or_cut_short_is_refused(tmp_path: Path, name: str, kept: float | None) -> None:
+    path = tmp_path / "weather.zarr"
+    weather().drop_vars("orography").to_zarr(path, zarr_format=2, consolidated=False)
+    file = path / name
+    content = file.read_bytes()
+    file.unlink()
+    if kept is not None:
+        file.write_bytes(content[: int(kept * len(content)) if 0 < kept < 1 else int(kept)])
+    check_refused(path, "xarray", None, "weather.zarr")
+
+
+@pytest.mark.parametrize("kept", [3, 8, 0.3, 0.9])
+def test_grib_cut_short_is_refused(tmp_path: Path, kept: float) -> None:
+    content = weather_grib(tmp_path / "whole.grib2").read_bytes()
+    path = tmp_path / "weather.grib2"
+    path.write_bytes(content[: int(kept * len(content)) if kept < 1 else int(kept)])
+    check_refused(path, "xarray", None, "weather.grib2")
+
+
+@pytest.mark.parametrize("way", [way for way in NUMPY_ANY if way != "objects"])
+@pytest.mark.parametrize("name", ["positions", "velocities", "time"])
+def test_a_spoilt_array_of_particles_is_refused(tmp_path: Path, name: str, way: str) -> None:
+    arrays = arrays_of()
+    arrays[name] = NUMPY_ANY[way](arrays[name])
+    check_refused(write_particles(tmp_path / "run.zarr", arrays, 2), "particles", None, "run.zarr", name)
+
+
+@pytest.mark.parametrize("way", AXIS)
+def test_spoilt_times_of_particles_are_refused(tmp_path: Path, way: str) -> None:
+    path = write_particles(tmp_path / "run.zarr", {**arrays_of(), "time": AXIS[way](np.arange(1.0, 6.0))})
+    check_refused(path, "particles", None, "run.zarr", "time")
 
 
 # -- every format ----------------------------------------------------------------------------------------------------

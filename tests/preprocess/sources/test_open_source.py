@@ -22,6 +22,8 @@ from tests.preprocess.sources.specimens import (
     write_curator,
     write_physicsnemo,
 )
+from tests.preprocess.sources.test_particles import arrays_of
+from tests.preprocess.sources.test_particles import write as write_particles
 from tests.preprocess.sources.test_pdearena_shallow_water import write_run
 from ups_data.errors import SourceError, UnknownFormatError
 
@@ -50,6 +52,7 @@ def test_formats_go_by_content_and_not_by_name(
         "pdearena": smoke_specimen("five.hdf").write(tmp_path),
         "the_well": well_specimen("four.npy").write(tmp_path),
         "xarray": tmp_path / "six.pt",
+        "particles": write_particles(tmp_path / "eleven.vtu", arrays_of()),
         "pdearena_shallow_water": tmp_path / "ten.nc",
         "vtk": tmp_path / "eight.vtu",
         "curator": write_curator(tmp_path / "curator", "npz").rename(tmp_path / "nine.npy"),

@@ -15,6 +15,7 @@ from preprocess.sources.zarr_files import (
     note_absent_chunks,
     open_zarr_array,
     read_zarr_part,
+    refuse_lost_metadata,
 )
 from ups_data.errors import SourceError
 
@@ -120,3 +121,13 @@ def test_chunks_that_are_not_stored_are_noted(tmp_path: Path) -> None:
     assert note_absent_chunks(path, "fields/u") is None
     (path / "fields" / "u" / "c" / "2" / "0").unlink()
     assert note_absent_chunks(path, "fields/u") == "a.zarr: fields/u: 1 of 6 chunks are not stored and were read as 0.0"
+
+
+def test_a_folder_without_metadata_is_refused_in_a_group(tmp_path: Path) -> None:
+    group = zarr.open_group(tmp_path / "g.zarr", mode="w")
+    group.create_array("u", shape=(2,), dtype="f4")
+    (tmp_path / "g.zarr" / "README.txt").write_text("notes")
+    refuse_lost_metadata(tmp_path / "g.zarr")
+    (tmp_path / "g.zarr" / "u" / "zarr.json").unlink()
+    with pytest.raises(SourceError, match=r"g.zarr: u holds no metadata of Zarr; they are lost"):
+        refuse_lost_metadata(tmp_path / "g.zarr")
