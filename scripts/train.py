@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import rich.console
+import rich.filesize
 import rich.progress
 import typer
 
@@ -53,17 +54,19 @@ def run(config: TrainConfig, output: Path, *, resume: bool) -> TrainResult:
         rich.progress.BarColumn(),
         rich.progress.TaskProgressColumn(),
         rich.progress.TextColumn(
-            "loss {task.fields[loss]:.3g}, waited {task.fields[waited]:.0%}, test error {task.fields[error]}"
+            "loss {task.fields[loss]:.3g}, batches of {task.fields[size]}, waited {task.fields[waited]:.0%}, "
+            "test error {task.fields[error]}"
         ),
         rich.progress.TimeElapsedColumn(),
     )
     with rich.progress.Progress(*columns, console=ERRORS, disable=not ERRORS.is_terminal) as bar:
-        task = bar.add_task("", total=1.0, step=0, loss=float("nan"), waited=0.0, error="-")
+        task = bar.add_task("", total=1.0, step=0, loss=float("nan"), size="-", waited=0.0, error="-")
 
         def show(record: StepRecord) -> None:
             fields: dict[str, Any] = {
                 "step": record.step,
                 "loss": record.loss,
+                "size": rich.filesize.decimal(record.batch_bytes),
                 "waited": record.waited / max(record.seconds, 1e-9),
             }
             if record.relative_l2 is not None:

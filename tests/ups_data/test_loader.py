@@ -215,6 +215,16 @@ def test_batches_of_constant_shape(kind: type, ratio: object, cloud_store: ups_d
             assert other.input_mask.sum() == one.input_mask.sum()
 
 
+def test_no_two_draws_are_equal(grid_store: ups_data.Store) -> None:
+    """Over all ranks, workers, samples and epochs; the chance of an accident is one in C(480, 48)."""
+    dataset = make_dataset(grid_store, sampler=ups_data.UniformSampler(ratio=0.1))
+    drawn = set()
+    for rank in range(2):
+        loader = ups_data.build_loader(dataset, batch_size=4, rank=rank, world_size=2, num_workers=2)
+        drawn |= {row.numpy().tobytes() for _ in range(3) for batch in loader for row in batch.query_index}
+    assert len(drawn) == 3 * 16
+
+
 def test_an_iterator_that_was_left_behind_is_refused(grid_store: ups_data.Store) -> None:
     loader = ups_data.build_loader(make_dataset(grid_store), batch_size=4)
     old = iter(loader)
