@@ -2,8 +2,8 @@
 """Start workers in every way on every kind of store: each finishes with the same batches or is refused, none hangs.
 
 All combinations of the stores given (paths and URLs of one and the same store), start method, whether the parent has
-read before, and persistent workers; each in a process of its own, which is ended after 30 seconds. Exit status 1 where
-one hangs, fails otherwise, or gives other batches.
+read before, and persistent workers; each in a process of its own, which is ended after 30 seconds (`--limit`; a machine
+that is busy otherwise needs more). Exit status 1 where one hangs, fails otherwise, or gives other batches.
 
 Example: scripts/soak_starts.py data/burgers http://127.0.0.1:8000/burgers
 """
@@ -25,7 +25,6 @@ import rich.table
 import ups_data
 from ups_data.errors import DatasetError
 
-LIMIT_S = 30
 METHODS = ("fork", "forkserver", "spawn")
 
 
@@ -75,6 +74,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("stores", nargs="+")
     parser.add_argument("--endpoint", help="address of the S3 service")
+    parser.add_argument("--limit", type=float, default=30.0, help="seconds after which one hangs (30)")
     parser.add_argument("--try", dest="method", choices=METHODS, help="try this one start in this process")
     parser.add_argument("--read", action="store_true")
     parser.add_argument("--persistent", action="store_true")
@@ -88,7 +88,7 @@ def main() -> int:
             endpoint=chosen.endpoint,
         )
         return try_start(start)
-    outcomes = list(try_all(chosen.stores, endpoint=chosen.endpoint))
+    outcomes = list(try_all(chosen.stores, endpoint=chosen.endpoint, limit_s=chosen.limit))
     table = rich.table.Table("store", "method", "parent read", "persistent", "result", "seconds", box=None)
     for found in outcomes:
         start = found.start
@@ -107,14 +107,14 @@ def is_well(outcomes: list[Outcome]) -> bool:
     return len(digests) == 1 and all(found.result in {"finished", "refused"} for found in outcomes)
 
 
-def try_all(stores: list[str], *, endpoint: str | None) -> Iterator[Outcome]:
+def try_all(stores: list[str], *, endpoint: str | None, limit_s: float) -> Iterator[Outcome]:
     """Try every combination, each in a process of its own."""
     for store, method, read, persistent in itertools.product(stores, METHODS, (False, True), (False, True)):
         start = Start(store=store, method=method, parent_has_read=read, persistent=persistent, endpoint=endpoint)
-        yield try_apart(start)
+        yield try_apart(start, limit_s=limit_s)
 
 
-def try_apart(start: Start) -> Outcome:
+def try_apart(start: Start, *, limit_s: float) -> Outcome:
     """Try one start in a process of its own, with a limit of time."""
     began = time.perf_counter()
     try:
@@ -123,10 +123,10 @@ def try_apart(start: Start) -> Outcome:
             capture_output=True,
             text=True,
             check=False,
-            timeout=LIMIT_S,
+            timeout=limit_s,
         )
     except subprocess.TimeoutExpired:
-        return Outcome(start=start, result="hung", detail=f"no end after {LIMIT_S} s", seconds=LIMIT_S)
+        return Outcome(start=start, result="hung", detail=f"no end after {limit_s} s", seconds=limit_s)
     result = {0: "finished", 2: "refused"}.get(done.returncode, "failed")
     detail = done.stdout.strip() if result == "finished" else done.stderr.strip()
     return Outcome(start=start, result=result, detail=detail, seconds=time.perf_counter() - began)

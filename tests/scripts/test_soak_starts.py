@@ -21,7 +21,7 @@ def test_files_and_urls_give_the_same_batches_or_are_refused(soak: ModuleType, s
     with serving(serve_directory(store_path)) as server:
         url = f"http://127.0.0.1:{server.server_address[1]}/"
         outcomes = [
-            soak.try_apart(soak.Start(store=store, method=method, parent_has_read=True, persistent=True))
+            soak.try_apart(soak.Start(store=store, method=method, parent_has_read=True, persistent=True), limit_s=120)
             for store, method in ((str(store_path), "fork"), (url, "fork"), (url, "forkserver"))
         ]
     assert [found.result for found in outcomes] == ["finished", "refused", "finished"], outcomes
@@ -29,12 +29,9 @@ def test_files_and_urls_give_the_same_batches_or_are_refused(soak: ModuleType, s
     assert soak.is_well(outcomes)
 
 
-def test_other_batches_and_hanging_are_not_well(
-    soak: ModuleType, monkeypatch: pytest.MonkeyPatch, store_path: Path
-) -> None:
+def test_other_batches_and_hanging_are_not_well(soak: ModuleType, store_path: Path) -> None:
     start = soak.Start(store=str(store_path), method="spawn", parent_has_read=False, persistent=False)
-    monkeypatch.setattr(soak, "LIMIT_S", 0.05)
-    hung = soak.try_apart(start)
+    hung = soak.try_apart(start, limit_s=0.05)
     assert hung.result == "hung"
     one, other = (soak.Outcome(start=start, result="finished", detail=text, seconds=1.0) for text in ("a", "b"))
     assert soak.is_well([one, one])
