@@ -90,7 +90,7 @@ def convert(
             return conversion.finish(settings.name or writer.dest.name)
         except BaseException:
             # Files that are in place are kept, also those of tasks that did not come to their end; nothing else is.
-            writer.keep_unfinished = bool(read_ledgers(writer.work).files)
+            writer.keep_unfinished = _has_files(writer.work)
             raise
 
 
@@ -337,6 +337,14 @@ class Conversion:
             ParameterSpec(name=name, unit=units.get(name), mean=float(column.mean()), std=float(column.std()))
             for name, column in zip(names, values.T, strict=True)
         )
+
+
+def _has_files(folder: Path) -> bool:
+    try:
+        return bool(read_ledgers(folder).files)
+    except OSError:
+        # What cannot be read now may be worth keeping; what went wrong first is what the user must hear of.
+        return True
 
 
 _Axes = tuple[Float64[np.ndarray, " _"], ...]

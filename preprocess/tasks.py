@@ -396,7 +396,7 @@ class Worker:
             self.commit(segment.path, encode_shard(spec, rows), scratch=False)
             return
         shard = f"store/{spec.shard_key(segment.shard)}"
-        if self._is_wanted(shard) and not (self._bench.folder / shard).exists():
+        if self._is_wanted(shard) and not _is_there(self._bench.folder / shard):
             self.commit(segment.path, rows.tobytes(), scratch=True)
 
     def dtype_of(self, key: str) -> np.dtype[Any]:
@@ -534,6 +534,14 @@ def _slices(index: Integer[np.ndarray, "page entry"], num_bytes: int) -> Iterato
 def _close_rows(writers: dict[str, _RowWriter]) -> None:
     for writer in writers.values():
         writer.close()
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:
+        # Whoever may not look may not write there either, and is told so then.
+        return False
 
 
 def _holds(path: Path, content: bytes) -> bool:
