@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,32 +41,31 @@ class Moments:
         )
 
     @classmethod
-    def of(cls, values: Float[np.ndarray, "channel *rest"]) -> Moments:
-        """Return the moments of a block, two-pass in float64; NaN is a missing value and not counted."""
-        flat = values.reshape(len(values), -1).astype(np.float64)
-        if np.isnan(flat).any():
-            return cls._of_incomplete(flat)
-        mean = flat.mean(axis=1)
-        return cls(
-            count=np.full(len(values), flat.shape[1], dtype=np.int64),
-            mean=mean,
-            m2=np.square(flat - mean[:, None]).sum(axis=1),
-            min=flat.min(axis=1),
-            max=flat.max(axis=1),
-        )
+    def of(
+        cls,
+        values: Float[np.ndarray, "channel *rest"],
+        minus: Float[np.ndarray, "channel *rest"] | None = None,
+    ) -> Moments:
+        """Return the moments of a block, or of its difference from another one; NaN is a missing value, not counted.
 
-    @classmethod
-    def _of_incomplete(cls, flat: Float64[np.ndarray, "channel value"]) -> Moments:
-        there = ~np.isnan(flat)
-        count = there.sum(axis=1)
-        mean = np.where(there, flat, 0.0).sum(axis=1) / np.maximum(count, 1)
-        return cls(
-            count=count,
-            mean=mean,
-            m2=np.square(np.where(there, flat - mean[:, None], 0.0)).sum(axis=1),
-            min=np.where(there, flat, np.inf).min(axis=1),
-            max=np.where(there, flat, -np.inf).max(axis=1),
-        )
+        In float64: two passes over parts of 2^20 values of each channel, so that memory does not grow with the block.
+        """
+        parts = _Parts(values, minus)
+        moments = cls.empty(len(values))
+        sums = np.zeros(len(values))
+        for part in parts:
+            there = ~np.isnan(part)
+            whole = bool(there.all())
+            moments.count += there.sum(axis=1)
+            sums += part.sum(axis=1) if whole else np.where(there, part, 0.0).sum(axis=1)
+            moments.min = np.minimum(moments.min, np.where(there, part, np.inf).min(axis=1))
+            moments.max = np.maximum(moments.max, np.where(there, part, -np.inf).max(axis=1))
+        moments.mean = sums / np.maximum(moments.count, 1)
+        for part in parts:
+            deviation = np.subtract(part, moments.mean[:, None], out=part)
+            deviation[np.isnan(deviation)] = 0.0
+            moments.m2 += np.square(deviation, out=deviation).sum(axis=1)
+        return moments
 
     def merge(self, other: Moments) -> Moments:
         """Return the moments of both sets of values."""
@@ -91,6 +91,25 @@ class Moments:
         return np.sqrt(self.m2 / np.maximum(self.count, 1) + np.square(self.mean))
 
 
+class _Parts:
+    """The values of a block, or its difference from another one, in parts of float64 that the caller may change."""
+
+    def __init__(
+        self, values: Float[np.ndarray, "channel *rest"], minus: Float[np.ndarray, "channel *rest"] | None
+    ) -> None:
+        self._values = values.reshape(len(values), -1)
+        self._minus = None if minus is None else minus.reshape(len(minus), -1)
+
+    def __iter__(self) -> Iterator[Float64[np.ndarray, "channel value"]]:
+        for start in range(0, self._values.shape[1], _PART_VALUES):
+            place = slice(start, start + _PART_VALUES)
+            part = self._values[:, place].astype(np.float64)
+            if self._minus is not None:
+                part -= self._minus[:, place]
+            yield part
+
+
+_PART_VALUES = 2**20
 _MOMENTS = ("count", "mean", "m2", "min", "max")
 
 
@@ -111,7 +130,7 @@ class FieldStatistics:
         """Add one frame, and its change from the `previous` frame of the same trajectory."""
         self.values = self.values.merge(Moments.of(frame))
         if previous is not None:
-            self.deltas = self.deltas.merge(Moments.of(frame.astype(np.float64) - previous.astype(np.float64)))
+            self.deltas = self.deltas.merge(Moments.of(frame, previous))
 
     def merge(self, other: FieldStatistics) -> None:
         """Add what `other` gathered."""

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-from jaxtyping import Float, Float64, Int64
+from jaxtyping import Float, Float64, Int32
 
 from ups_data.schema import FieldSpec, GeometryKind
 
@@ -119,22 +119,38 @@ class RootMeanSquareMetric(ImportanceMetric):
 
     def __init__(self, geometry: Geometry, subject: Subject) -> None:
         super().__init__(geometry, subject)
-        # One number where no square is ever missing, else one of each square.
-        self.num_frames: int | Int64[np.ndarray, "map *space"] = 0
+        self.num_frames = 0
         self._sum: Float64[np.ndarray, "map *space"] | None = None
+        # How often each square was there; None where none was ever missing.
+        self._counts: Int32[np.ndarray, "map *space"] | None = None
 
-    def add_squares(self, squares: Float64[np.ndarray, "map *space"]) -> None:
-        """Add the squares that belong to one frame, NaN where they are missing; the array is kept."""
+    def add_squares(self, squares: Float64[np.ndarray, "map *slab"], part: slice = slice(None)) -> None:
+        """Add the squares that belong to one frame, NaN where they are missing; the array is changed.
+
+        Args:
+            squares: of the whole frame, or of the nodes `part` of its first axis.
+            part: which; a frame's parts come one after another.
+        """
+        shape = self.geometry.shape
+        start, stop, _ = part.indices(shape[0])
+        if self._sum is None:
+            self._sum = np.zeros((len(squares), *shape))
         missing = np.isnan(squares)
-        if missing.any():
+        if missing.any() and self._counts is None:
+            self._counts = np.full(self._sum.shape, self.num_frames, dtype=np.int32)
+            self._counts[:, :start] += 1
+        if self._counts is not None:
             squares[missing] = 0.0
-            self.num_frames = self.num_frames + ~missing
-        else:
-            self.num_frames = self.num_frames + 1
-        self._sum = squares if self._sum is None else np.add(self._sum, squares, out=self._sum)
+            self._counts[:, part] += ~missing
+        self._sum[:, part] += squares
+        if stop == shape[0]:
+            self.num_frames += 1
 
     def result(self) -> Float64[np.ndarray, "map *space"]:
-        """Return the root of the mean square; zero where nothing was added."""
+        """Return the root of the mean square; zero where nothing was added. Nothing can be added after it."""
         if self._sum is None:
             return np.zeros((1, *self.geometry.shape))
-        return np.sqrt(self._sum / np.maximum(self.num_frames, 1))
+        counts = self.num_frames if self._counts is None else np.maximum(self._counts, 1)
+        # In place: of 10^8 points another array takes 800 MB.
+        total, self._sum = self._sum, None
+        return np.sqrt(np.divide(total, counts, out=total), out=total)

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float, Float64
 
 from ups_data.importance.base import Geometry, GridGeometry, RootMeanSquareMetric, Subject
-from ups_data.importance.differences import axis_derivative, second_derivative
+from ups_data.importance.differences import axis_derivative, second_derivative, slabs
 from ups_data.importance.quadratic_fit import CloudHessian
 
 
@@ -28,11 +28,11 @@ class CurvatureMetric(RootMeanSquareMetric):
 
     def update(self, frame: Float[np.ndarray, "channel *space"]) -> None:
         """Add the squared second derivatives of one frame."""
-        values = frame.astype(np.float64)
         if self._cloud is not None:
-            self.add_squares(self._cloud.squared_norm(values))
+            self.add_squares(self._cloud.squared_norm(frame.astype(np.float64)))
         elif isinstance(self.geometry, GridGeometry):
-            self.add_squares(_squared_norm(values, self.geometry))
+            for part, own, values, geometry in slabs(frame, self.geometry):
+                self.add_squares(_squared_norm(values, geometry)[:, own], part)
 
 
 def _squared_norm(

@@ -9,10 +9,15 @@ nothing tells it, and is NaN where the value itself is missing.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Float, Float64
 
 from ups_data.importance.base import GridGeometry
+
+_HALO = 2
+_SLAB_VALUES = 2**21
 
 
 def axis_derivative(
@@ -69,6 +74,37 @@ def _settle(
     """Make zero what is not known where the value is."""
     unknown = np.isnan(derivative)
     return np.where(unknown & ~np.isnan(values), 0.0, derivative) if unknown.any() else derivative
+
+
+def slabs(
+    frame: Float[np.ndarray, "channel *space"], geometry: GridGeometry
+) -> Iterator[tuple[slice, slice, Float64[np.ndarray, "channel *slab"], GridGeometry]]:
+    """Cut a frame across its first axis into slabs, so that derivatives need little memory.
+
+    A slab has two more nodes at each end, across the seam where the axis is periodic: derivatives of up to second order
+    at its own nodes are those of the whole frame, to the bit.
+
+    Yields:
+        Which nodes of the first axis the slab is for, which of its own nodes these are, its values in float64 and its
+        geometry.
+    """
+    nodes, period = geometry.axes[0], geometry.periods[0]
+    size = nodes.size
+    length = max(1, _SLAB_VALUES // max(1, frame[:, 0].size))
+    if length >= size:
+        yield slice(0, size), slice(0, size), frame.astype(np.float64), geometry
+        return
+    for start in range(0, size, length):
+        stop = min(start + length, size)
+        low, high = start - _HALO, stop + _HALO
+        if period is None:
+            low, high = max(low, 0), min(high, size)
+        places = np.arange(low, high)
+        turns = places // size
+        shifted = nodes[places % size] + turns * (period or 0.0)
+        part = GridGeometry(axes=(shifted, *geometry.axes[1:]), periods=(None, *geometry.periods[1:]))
+        values = frame[:, places % size].astype(np.float64)
+        yield slice(start, stop), slice(start - low, stop - low), values, part
 
 
 def _slopes(

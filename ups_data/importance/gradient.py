@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float
 
 from ups_data.importance.base import Geometry, GridGeometry, RootMeanSquareMetric, Subject
-from ups_data.importance.differences import axis_derivative
+from ups_data.importance.differences import axis_derivative, slabs
 from ups_data.importance.least_squares import CloudGradient
 
 
@@ -22,11 +22,11 @@ class GradientMetric(RootMeanSquareMetric):
 
     def update(self, frame: Float[np.ndarray, "channel *space"]) -> None:
         """Add the squared gradient of one frame."""
-        values = frame.astype(np.float64)
         if self._cloud is not None:
-            self.add_squares(self._cloud.squared_norm(values))
+            self.add_squares(self._cloud.squared_norm(frame.astype(np.float64)))
         elif isinstance(self.geometry, GridGeometry):
-            squares = np.zeros_like(values)
-            for axis in range(len(self.geometry.axes)):
-                squares += np.square(axis_derivative(values, self.geometry, axis))
-            self.add_squares(squares)
+            for part, own, values, geometry in slabs(frame, self.geometry):
+                squares = np.zeros_like(values)
+                for axis in range(len(geometry.axes)):
+                    squares += np.square(axis_derivative(values, geometry, axis))
+                self.add_squares(squares[:, own], part)

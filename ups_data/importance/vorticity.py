@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float, Float64
 
 from ups_data.importance.base import Geometry, GridGeometry, RootMeanSquareMetric, Subject
-from ups_data.importance.differences import axis_derivative
+from ups_data.importance.differences import axis_derivative, slabs
 
 
 class VorticityMetric(RootMeanSquareMetric):
@@ -42,18 +42,20 @@ class VorticityMetric(RootMeanSquareMetric):
 
     def update(self, frame: Float[np.ndarray, "channel *space"]) -> None:
         """Add the squared vorticity of one frame."""
-        self.add_squares(np.stack([self._squared_curl(frame, channels) for channels in self._vectors]))
+        for part, own, values, geometry in slabs(frame, self.geometry):
+            squares = np.stack([_squared_curl(values, geometry, channels) for channels in self._vectors])
+            self.add_squares(squares[:, own], part)
 
-    def _squared_curl(
-        self, frame: Float[np.ndarray, "channel *space"], channels: tuple[int, ...]
-    ) -> Float64[np.ndarray, "*space"]:
-        squares = np.zeros(frame.shape[1:])
-        for first, second in combinations(range(len(channels)), 2):
-            pair = frame[[channels[first], channels[second]]].astype(np.float64)
-            along = axis_derivative(pair[1:], self.geometry, first)
-            across = axis_derivative(pair[:1], self.geometry, second)
-            squares += np.square(along - across)[0]
-        return squares
+
+def _squared_curl(
+    values: Float64[np.ndarray, "channel *space"], geometry: GridGeometry, channels: tuple[int, ...]
+) -> Float64[np.ndarray, "*space"]:
+    squares = np.zeros(values.shape[1:])
+    for first, second in combinations(range(len(channels)), 2):
+        along = axis_derivative(values[[channels[second]]], geometry, first)
+        across = axis_derivative(values[[channels[first]]], geometry, second)
+        squares += np.square(along - across)[0]
+    return squares
 
 
 def _vector_channels(subject: Subject) -> Iterator[tuple[int, ...]]:

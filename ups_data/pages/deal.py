@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Int64
+from jaxtyping import Int32, Int64, Integer
+
+_SLICE_POINTS = 2**20
 
 
 def deal(
-    ordered: Int64[np.ndarray, " point"], *, num_pages: int, page_points: int, random: np.random.Generator
-) -> Int64[np.ndarray, "page entry"]:
+    ordered: Integer[np.ndarray, " point"], *, num_pages: int, page_points: int, random: np.random.Generator
+) -> Int32[np.ndarray, "page entry"]:
     """Deal points, given in curve order, to pages.
 
     The ordered list is split into runs of R = num_pages consecutive points and each page takes one point of each
@@ -23,9 +25,14 @@ def deal(
     if num_runs > page_points:
         raise ValueError(f"{ordered.size} points do not fit on {num_pages} pages of {page_points}")
     shifts = random.integers(num_pages, size=num_runs)
-    places = (van_der_corput_order(num_pages)[:, None] + shifts) % num_pages + np.arange(num_runs) * num_pages
-    table = np.full((num_pages, page_points), -1, dtype=np.int64)
-    table[:, :num_runs] = np.where(places < ordered.size, ordered[np.minimum(places, ordered.size - 1)], -1)
+    table = np.full((num_pages, page_points), -1, dtype=np.int32)
+    turn = van_der_corput_order(num_pages)[:, None]
+    step = max(1, _SLICE_POINTS // num_pages)
+    for first in range(0, num_runs, step):
+        runs = np.arange(first, min(first + step, num_runs))
+        places = (turn + shifts[runs]) % num_pages + runs * num_pages
+        dealt = np.where(places < ordered.size, ordered[np.minimum(places, ordered.size - 1)], -1)
+        table[:, first : first + runs.size] = dealt
     return table
 
 

@@ -6,12 +6,13 @@ import math
 from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Float, Float64, Int64
+from jaxtyping import Float, Float64, Int32, Int64, Integer
 
 from ups_data.pages.deal import deal
 from ups_data.pages.strata import cut_strata
 from ups_data.random import Stream, generator
 
+_SLICE_POINTS = 2**20
 _MIN_PAGE_POINTS, _MAX_PAGE_POINTS = 8, 4096
 _MAX_BLOCK_POINTS = 64
 _BLOCKS_WANTED = 1024
@@ -72,7 +73,7 @@ class PageTable:
     """A layout and the point that stands at every entry of every page, resting ones too; -1 for padding."""
 
     layout: PageLayout
-    index: Int64[np.ndarray, "page entry"]
+    index: Int32[np.ndarray, "page entry"]
 
 
 def default_page_points(num_points: int) -> int:
@@ -97,7 +98,7 @@ def default_num_strata(num_points: int, page_points: int) -> int:
 
 def build_pages(
     importance: Float[np.ndarray, " point"],
-    order: Int64[np.ndarray, " point"],
+    order: Integer[np.ndarray, " point"],
     *,
     page_points: int,
     num_strata: int,
@@ -131,8 +132,8 @@ def build_pages(
         )
     else:
         # Points are numbered anew without those at rest, and get their own numbers back at the end.
-        drawn = np.flatnonzero(~resting)
-        places = np.cumsum(~resting) - 1
+        drawn = np.flatnonzero(~resting).astype(np.int32)
+        places = np.cumsum(~resting, dtype=np.int32) - np.int32(1)
         table = _build_drawn(
             importance[drawn],
             places[order[~resting[order]]],
@@ -141,11 +142,11 @@ def build_pages(
             block_points=block_points,
             random=generator(seed=seed, stream=Stream.DEAL, words=key),
         )
-        table = PageTable(layout=table.layout, index=np.where(table.index < 0, -1, drawn[table.index]))
+        table = PageTable(layout=table.layout, index=np.where(table.index < 0, np.int32(-1), drawn[table.index]))
     return _add_resting(table, order[resting[order]], all_pages)
 
 
-def _add_resting(table: PageTable, points: Int64[np.ndarray, " point"], all_pages: int | None) -> PageTable:
+def _add_resting(table: PageTable, points: Integer[np.ndarray, " point"], all_pages: int | None) -> PageTable:
     """Append pages of points that no draw may take, and empty ones up to `all_pages`."""
     size, drawn = table.layout.page_points, len(table.index)
     needed = -(-points.size // size)
@@ -154,7 +155,7 @@ def _add_resting(table: PageTable, points: Int64[np.ndarray, " point"], all_page
         raise ValueError(f"{drawn} pages to draw and {needed} of points at rest do not fit on {wanted}")
     if wanted == drawn:
         return table
-    rest = np.full((wanted - drawn) * size, -1, dtype=np.int64)
+    rest = np.full((wanted - drawn) * size, -1, dtype=np.int32)
     rest[: points.size] = points
     return PageTable(
         layout=replace(table.layout, resting_pages=wanted - drawn),
@@ -164,28 +165,24 @@ def _add_resting(table: PageTable, points: Int64[np.ndarray, " point"], all_page
 
 def _build_drawn(
     importance: Float[np.ndarray, " point"],
-    order: Int64[np.ndarray, " point"],
+    order: Integer[np.ndarray, " point"],
     *,
     page_points: int,
     num_strata: int,
     block_points: int,
     random: np.random.Generator,
 ) -> PageTable:
-    ranking, stratum_pages = cut_strata(
+    bands, stratum_pages = cut_strata(
         importance, order, page_points=page_points, num_strata=num_strata, block_points=block_points
     )
-    band = np.empty(importance.size, dtype=np.int64)
-    ends = np.minimum(np.cumsum(stratum_pages) * page_points, importance.size)
-    band[ranking] = np.searchsorted(ends, np.arange(importance.size), side="right")
-    by_band = order[np.argsort(band[order], kind="stable")]
-    starts = np.concatenate([[0], ends[:-1]])
-    tables = [
-        deal(by_band[start:end], num_pages=int(pages), page_points=page_points, random=random)
-        for start, end, pages in zip(starts, ends, stratum_pages, strict=True)
-        if pages
-    ]
-    mass = np.bincount(band, weights=importance, minlength=num_strata).astype(np.float64)
+    tables, mass = [], np.zeros(num_strata)
+    for stratum, pages in enumerate(stratum_pages.tolist()):
+        if pages:
+            points = order[bands == stratum]
+            tables.append(deal(points, num_pages=pages, page_points=page_points, random=random))
+            mass[stratum] = _sum_of(importance, points)
     total = mass.sum()
+    ends = np.minimum(np.cumsum(stratum_pages) * page_points, importance.size)
     layout = PageLayout(
         num_points=importance.size,
         page_points=page_points,
@@ -193,3 +190,11 @@ def _build_drawn(
         stratum_mass=mass / total if total > 0 else np.diff(ends, prepend=0) / importance.size,
     )
     return PageTable(layout=layout, index=np.concatenate(tables))
+
+
+def _sum_of(importance: Float[np.ndarray, " point"], points: Integer[np.ndarray, " some"]) -> float:
+    parts = [
+        importance[points[start : start + _SLICE_POINTS]].sum(dtype=np.float64)
+        for start in range(0, points.size, _SLICE_POINTS)
+    ]
+    return float(np.sum(parts))

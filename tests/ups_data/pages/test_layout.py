@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from ups_data.pages import PageLayout, build_pages, default_block_points, default_num_strata, default_page_points
 from ups_data.pages.deal import deal, van_der_corput_order
-from ups_data.pages.strata import cut_strata, pool_blocks
+from ups_data.pages.strata import block_means, cut_strata
 from ups_data.random import Stream, generator
 
 
@@ -53,25 +53,43 @@ def test_pages_partition_the_points(
 
 def test_strata_fall_in_importance_and_hold_whole_pages() -> None:
     importance = np.random.default_rng(0).exponential(size=1000)
-    ranking, pages = cut_strata(importance, np.arange(1000), page_points=10, num_strata=4, block_points=1)
-    edges = np.cumsum(pages) * 10
-    bands = np.split(importance[ranking], edges[:-1])
+    bands, pages = cut_strata(importance, np.arange(1000), page_points=10, num_strata=4, block_points=1)
     assert pages.sum() == 100
-    assert all(a.min() >= b.max() for a, b in pairwise(bands))
+    assert np.bincount(bands).tolist() == (pages * 10).tolist()
+    parts = [importance[bands == band] for band in range(4)]
+    assert all(a.min() >= b.max() for a, b in pairwise(parts))
     # The rule of Dalenius and Hodges makes the bands of sharp fields small.
     assert pages[0] < pages[-1]
 
 
 def test_blocks_share_a_stratum() -> None:
     importance = np.random.default_rng(1).exponential(size=1024)
-    ranking, pages = cut_strata(importance, np.arange(1024), page_points=16, num_strata=4, block_points=16)
-    band = np.empty(1024, dtype=int)
-    band[ranking] = np.repeat(np.arange(4), pages * 16)
-    assert (band.reshape(-1, 16) == band.reshape(-1, 16)[:, :1]).all()
+    bands, _ = cut_strata(importance, np.arange(1024), page_points=16, num_strata=4, block_points=16)
+    assert (bands.reshape(-1, 16) == bands.reshape(-1, 16)[:, :1]).all()
 
 
-def test_pooling_keeps_the_sum_and_a_shorter_last_block() -> None:
-    assert pool_blocks(np.array([1.0, 3.0, 5.0, 7.0, 9.0]), 2).tolist() == [2, 2, 6, 6, 9]
+@given(st.integers(1, 600), st.integers(1, 40), st.integers(1, 64), st.integers(1, 6), st.integers(0, 99))
+def test_strata_are_those_of_a_ranking_of_all_points(
+    count: int, page_points: int, block_points: int, num_strata: int, seed: int
+) -> None:
+    """Ranked point by point, by the mean of its block, ties in curve order, and cut at whole pages."""
+    random = np.random.default_rng(seed)
+    importance, order = random.integers(0, 9, size=count).astype(float), random.permutation(count)
+    bands, pages = cut_strata(
+        importance, order, page_points=page_points, num_strata=num_strata, block_points=block_points
+    )
+    means = [importance[order[start : start + block_points]].mean() for start in range(0, count, block_points)]
+    pooled = np.repeat(means, block_points)[:count]
+    ranking = np.argsort(-pooled, kind="stable")
+    expected = np.empty(count, dtype=int)
+    ends = np.minimum(np.cumsum(pages) * page_points, count)
+    expected[ranking] = np.searchsorted(ends, np.arange(count), side="right")
+    assert bands.tolist() == expected.tolist()
+
+
+def test_the_mean_of_a_shorter_last_block_is_its_own() -> None:
+    values = np.array([9.0, 7.0, 5.0, 3.0, 1.0])
+    assert block_means(values, np.arange(5)[::-1], 2).tolist() == [2, 6, 9]
 
 
 def test_a_page_covers_its_stratum_evenly() -> None:
