@@ -10,6 +10,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from preprocess.sources.anemoi import AnemoiSource
 from preprocess.sources.arrays import ArraysSource
 from preprocess.sources.base import Source, TrajectoryInfo
 from preprocess.sources.car_cfd import CarCFDSource
@@ -33,6 +34,7 @@ SOURCES: Mapping[str, type[Source]] = {
     source.format: source
     for source in (
         ArraysSource,
+        AnemoiSource,
         CarCFDSource,
         CrashMeshSource,
         CuratorSource,

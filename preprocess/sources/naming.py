@@ -22,6 +22,11 @@ def check_name(name: str, *, where: str) -> str:
         raise SourceError(f"{where}: {error.errors()[0]['ctx']['error']}") from error
 
 
+def storable_name(name: str) -> str:
+    """Return the name that a variable has in a store: those that begin with a digit (`2t`) get `var_` before it."""
+    return f"var_{name}" if name[:1].isdigit() else name
+
+
 def name_field(name: str, components: tuple[str, ...] = ("",), *, unit: str | None = None, where: str) -> FieldSpec:
     """Describe a field by the name that its source gives it.
 

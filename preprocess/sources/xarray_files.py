@@ -27,7 +27,7 @@ from preprocess.sources.base import Source, TrajectoryInfo
 from preprocess.sources.dimensions import arrange
 from preprocess.sources.exact import exact_cast, stored_dtype
 from preprocess.sources.hdf5_files import has_hdf5_magic, open_hdf5
-from preprocess.sources.naming import check_name, name_field
+from preprocess.sources.naming import check_name, name_field, storable_name
 from preprocess.sources.xarray_opening import (
     GRIB_MAGIC,
     NETCDF3_MAGIC,
@@ -167,7 +167,7 @@ class XarraySource(Source):
             count = dataset.sizes[level]
             entries = dataset[level].values.tolist() if level in dataset.variables else range(count)
             components = tuple(f"{entry:g}" if isinstance(entry, float) else str(entry) for entry in entries)
-        return name_field(name, components, unit=text_of(variable, "units"), where=where)
+        return name_field(storable_name(name), components, unit=text_of(variable, "units"), where=where)
 
     def _find_parameters(self, dataset: xarray.Dataset) -> tuple[str, ...]:
         """Return the numbers that belong to a file or to each of its trajectories, coordinates of these among them."""
@@ -186,7 +186,7 @@ class XarraySource(Source):
             for name in self._variables
             if declares_missing(self._dataset(number)[name])
         }
-        return frozenset(declared | set(self._options.missing))
+        return frozenset(storable_name(name) for name in declared | set(self._options.missing))
 
     def _read_nodes(self, dataset: xarray.Dataset, dim: str) -> Float64[np.ndarray, " node"]:
         where = f"{self.paths[0].name}: {dim}"
@@ -287,7 +287,7 @@ class XarraySource(Source):
             else:
                 rule = f"lies outside of the valid range {limits[0]:g} to {limits[1]:g} that it states"
                 self._refuse(outside, dims, where, start, f"{rule}. {_how_to_declare(name)}")
-        if name not in self.missing_fields:
+        if storable_name(name) not in self.missing_fields:
             rule = f"is missing, and nothing declares missing values of {name}. {_how_to_declare(name)}"
             self._refuse(np.isnan(values), dims, where, start, rule)
         elif "GRIB_missingValue" in variable.attrs:
@@ -311,6 +311,8 @@ class XarraySource(Source):
         for dim in self._roles.single:
             at = f", at {dataset[dim].values.tolist()[0]!s:.40}" if dim in dataset.variables else ""
             notes.append(f"dimension {dim} has one entry{at}, and is left out")
+        renamed = [name for name in self._variables if storable_name(name) != name]
+        notes.extend(f"field {storable_name(name)} is the variable {name}" for name in renamed)
         bounds = bounds_of(dataset)
         used = {*self._variables, *self._parameters}
         left = [str(name) for name in dataset.data_vars if name not in used]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from preprocess.sources.naming import check_name, name_field
+from preprocess.sources.naming import check_name, name_field, storable_name
 from ups_data.errors import SourceError
 from ups_data.schema import FieldSpec
 
@@ -21,3 +21,7 @@ def test_bad_names_are_refused(name: str) -> None:
 def test_components_must_be_distinct() -> None:
     with pytest.raises(SourceError, match=r"f: field 'u' needs one or more distinct components, got \('x', 'x'\)"):
         name_field("u", ("x", "x"), where="f")
+
+
+def test_names_that_begin_with_a_digit_are_made_storable() -> None:
+    assert [storable_name(name) for name in ("2t", "10u", "t2m", "")] == ["var_2t", "var_10u", "t2m", ""]

@@ -22,6 +22,7 @@ from tests.preprocess.sources.specimens import (
     write_curator,
     write_physicsnemo,
 )
+from tests.preprocess.sources.test_anemoi import write as write_anemoi
 from tests.preprocess.sources.test_particles import arrays_of
 from tests.preprocess.sources.test_particles import write as write_particles
 from tests.preprocess.sources.test_pdearena_shallow_water import write_run
@@ -53,6 +54,7 @@ def test_formats_go_by_content_and_not_by_name(
         "the_well": well_specimen("four.npy").write(tmp_path),
         "xarray": tmp_path / "six.pt",
         "particles": write_particles(tmp_path / "eleven.vtu", arrays_of()),
+        "anemoi": tmp_path / "twelve.nc",
         "pdearena_shallow_water": tmp_path / "ten.nc",
         "vtk": tmp_path / "eight.vtu",
         "curator": write_curator(tmp_path / "curator", "npz").rename(tmp_path / "nine.npy"),
@@ -64,6 +66,7 @@ def test_formats_go_by_content_and_not_by_name(
     weather().to_netcdf(files["xarray"])
     with xarray.open_dataset(write_run(tmp_path / "run", 1), decode_times=False) as run:
         run.to_zarr(files["pdearena_shallow_water"], zarr_format=2)
+    write_anemoi(files["anemoi"])
     with_data(plane()).save(files["vtk"])
     for name, path in files.items():
         options = {"time_step": 1.0} if name == "crash_mesh" else {}

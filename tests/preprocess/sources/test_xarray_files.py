@@ -201,7 +201,7 @@ def reanalysis() -> xarray.Dataset:
             "longitude": np.arange(12) * 30.0,
             "latitude": np.linspace(-90, 90, 7),
         },
-    ).rename({"2m_temperature": "t2m"})
+    )
 
 
 def test_levels_become_components_or_an_axis(tmp_path: Path) -> None:
@@ -210,21 +210,23 @@ def test_levels_become_components_or_an_axis(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match=r"what dimension 'level' of variable 'geopotential' means.*component="):
         open_source([path])
     source = open_source([path], options={"component": "level"})
-    assert source.fields[0].channel_names == ("geopotential.50", "geopotential.500", "geopotential.850")
+    assert [field.name for field in source.fields] == ["var_2m_temperature", "geopotential"]
+    assert "field var_2m_temperature is the variable 2m_temperature" in source.notes
+    assert source.fields[1].channel_names == ("geopotential.50", "geopotential.500", "geopotential.850")
     assert [(axis.name, axis.kind, axis.unit, axis.periodic) for axis in source.axes] == [
         ("longitude", "longitude", "degrees", True),
         ("latitude", "latitude", "degrees", False),
     ]
     found = source.read_frames(0, 1, 3)
-    np.testing.assert_array_equal(found[:, :3], data["geopotential"].values[1:3])
-    np.testing.assert_array_equal(found[:, 3], data["t2m"].values[1:3])
+    np.testing.assert_array_equal(found[:, 1:], data["geopotential"].values[1:3])
+    np.testing.assert_array_equal(found[:, 0], data["2m_temperature"].values[1:3])
     solid = {"space": ["level", "latitude", "longitude"], "variables": ["geopotential"]}
     volume = open_source([path], options=solid)
     assert [axis.name for axis in volume.axes] == ["longitude", "latitude", "level"]
     np.testing.assert_array_equal(
         volume.read_frames(0, 0, 4)[:, 0], data["geopotential"].transpose("time", "longitude", "latitude", "level")
     )
-    with pytest.raises(SourceError, match=r"'t2m' has dimensions.*not all of.*--option component=level"):
+    with pytest.raises(SourceError, match=r"'2m_temperature' has dimensions.*not all of.*--option component=level"):
         open_source([path], options={"space": ["level", "latitude", "longitude"]})
 
 
