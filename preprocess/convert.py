@@ -22,6 +22,7 @@ import preprocess.partition
 from preprocess.crew import Crew
 from preprocess.executors import Executor
 from preprocess.ledger import LEDGER_NAME, Committed, Ledger, read_ledgers
+from preprocess.meshes import MeshSurvey, survey_meshes, write_meshes
 from preprocess.partition import JoinPieces, LayOut, Part, Partition, RowTask, Share, Task, WriteFrames
 from preprocess.plan import plan_conversion
 from preprocess.resume import describe_begun, make_staging, part_ledger_name, take_up
@@ -232,7 +233,7 @@ class Conversion:
         self._committed = committed
 
     def finish(self, name: str) -> Manifest:
-        """Write what no task writes: metadata of the arrays, tables, manifest."""
+        """Write what no task writes: metadata of the arrays, meshes, tables, manifest."""
         if self._source.fingerprints() != self._files:
             raise SourceError(
                 f"{self._source.name}: its files changed while they were converted; convert again with --overwrite"
@@ -244,6 +245,7 @@ class Conversion:
             if file.path.startswith("store/")
         )
         laid = self.write_tables()
+        self.write_meshes()
         source, plan = self._source, self._plan
         counts = np.bincount(plan.split_codes, minlength=len(plan.split_names))
         statistics = self._gather_statistics(laid).records(self._channel_names)
@@ -254,7 +256,11 @@ class Conversion:
             fields=source.fields,
             dtype="float64" if plan.dtype == "float64" else "float32",
             geometry=GeometrySpec(
-                kind=source.kind, axes=source.axes, shape=plan.shape, stored_measures=source.has_measures
+                kind=source.kind,
+                axes=source.axes,
+                shape=plan.shape,
+                stored_measures=source.has_measures,
+                point_location=self._meshes.location,
             ),
             boundaries=source.boundaries,
             time_unit=source.time_unit,
@@ -299,6 +305,16 @@ class Conversion:
         self._writer.write_tables(self._tables(laid))
         return laid
 
+    def write_meshes(self) -> None:
+        """Write the meshes of a source that has any."""
+        settings = self._settings
+        specs = self._meshes.specs(dims=len(self._source.axes), codec=settings.codec, shard_bytes=settings.shard_bytes)
+        write_meshes(self._source, self._meshes, specs, self._writer)
+
+    @cached_property
+    def _meshes(self) -> MeshSurvey:
+        return survey_meshes(self._source)
+
     def _gather_statistics(self, laid: Iterable[Laid]) -> FieldStatistics:
         """Merge the statistics of trajectories in their order, whoever gathered them: rounding depends on the order."""
         statistics = FieldStatistics(len(self._channel_names))
@@ -328,6 +344,8 @@ class Conversion:
             geometry=np.array(numbers, dtype=np.int32),
             geometry_shape=np.array(shapes, dtype=np.int64).reshape(-1, dims),
             axis_nodes=np.concatenate([axis for axes in grids for axis in axes]) if on_grid else np.empty(0),
+            mesh=self._meshes.numbers,
+            mesh_sizes=self._meshes.sizes,
         )
 
     def _parameter_specs(self) -> tuple[ParameterSpec, ...]:

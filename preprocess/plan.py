@@ -98,13 +98,16 @@ def explain_layout(plan: ConvertPlan, settings: ConvertSettings) -> dict[str, st
     return {**chosen, "dense": shared if settings.dense == "auto" else "as set"}
 
 
-def table_shapes(plan: ConvertPlan, *, num_grids: int, num_nodes: int, dims: int) -> dict[str, tuple[int, ...]]:
+def table_shapes(
+    plan: ConvertPlan, *, num_grids: int, num_nodes: int, num_meshes: int, dims: int
+) -> dict[str, tuple[int, ...]]:
     """Return the shape of each table over trajectories.
 
     Args:
         plan: of the conversion.
         num_grids: distinct grids of all trajectories; 0 for scattered points.
         num_nodes: nodes of all axes of these grids.
+        num_meshes: distinct meshes of all trajectories.
         dims: axes of the domain.
     """
     count, blocks, strata = len(plan.num_frames), len(plan.block_pages), plan.layout.num_strata
@@ -124,6 +127,8 @@ def table_shapes(plan: ConvertPlan, *, num_grids: int, num_nodes: int, dims: int
         "geometry": (count,),
         "geometry_shape": (num_grids, dims),
         "axis_nodes": (num_nodes,),
+        "mesh": (count if num_meshes else 0,),
+        "mesh_sizes": (num_meshes, 3),
     }
 
 

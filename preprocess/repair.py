@@ -28,6 +28,7 @@ from preprocess.validate import find_damage
 from ups_data.errors import CorruptionError, SchemaError, SourceError, StoreError, StoreExistsError
 from ups_data.schema import FileEntry, Manifest, SourceFingerprint
 from ups_data.storage.byte_store import LocalByteStore
+from ups_data.storage.mesh_arrays import MESH_GROUP
 from ups_data.storage.writer import StoreWriter, move_durably
 from ups_data.storage.zarr_store import TABLE_GROUP, partial_path, read_manifest
 
@@ -181,6 +182,8 @@ def _rebuild(
     conversion.write_metadata()
     if has_tables:
         conversion.write_tables()
+    if any(key.startswith(f"{MESH_GROUP}/") for key in damaged):
+        conversion.write_meshes()
 
 
 def _find_share(partition: Partition, damaged: frozenset[str], *, everywhere: bool) -> Share:

@@ -6,8 +6,9 @@ What is checked, in this order, each problem named with file or trajectory:
 * files: each is there with size and SHA-256, nothing else lies in the store, and the arrays need all that is listed;
 * shards: their indices hold, and name their chunks one after another without a gap;
 * tables: sizes, offsets, splits, axes and times agree with the manifest and with each other;
-* pages: the index of each trajectory is a permutation of its points, padded only at the end of pages of the last
-  stratum; coordinates and importance are finite and inside of their ranges, and add up to the mass of the strata;
+* pages: meshes have a node or a cell for every point; the index of each trajectory is a permutation of its points,
+  padded only at the end of pages of the last stratum; coordinates and importance are finite and inside of their
+  ranges, and add up to the mass of the strata;
 * values: all finite, or missing in fields that may lack values, and those on pages equal to the dense frames bit for
   bit; every chunk's checksum on the way;
 * statistics: computed again from all frames; counts and extremes agree exactly, the rest within 1e-9 of the root mean
@@ -37,6 +38,7 @@ from ups_data.statistics import FieldStatistics
 from ups_data.storage import TarStore, open_store
 from ups_data.storage.base import PagePoints
 from ups_data.storage.byte_store import ByteStore, LocalByteStore
+from ups_data.storage.mesh_arrays import MESH_GROUP
 from ups_data.storage.shard import ShardedArray
 from ups_data.storage.tables import TrajectoryTables
 from ups_data.storage.tar_format import TAR_MANIFEST_NAME, ZARR_PREFIX, TarManifest
@@ -264,6 +266,8 @@ def _walk(root: Path) -> Iterator[str]:
 def _check_listing(store: ZarrStore, findings: _Findings) -> None:
     """Refuse a file that the manifest lists and no array has: its hash holds, yet nobody knows what it is."""
     wanted = {f"{group}/zarr.json".lstrip("/") for group in GROUPS}
+    if any(key.startswith(f"{MESH_GROUP}/") for key in store.arrays):
+        wanted.add(f"{MESH_GROUP}/zarr.json")
     for key, array in store.arrays.items():
         wanted.add(f"{key}/zarr.json")
         wanted.update(array.spec.shard_key(shard) for shard in range(array.spec.num_shards))
@@ -383,12 +387,29 @@ def _check_contents(store: ZarrStore, findings: _Findings, progress: Progress) -
     whole = True
     for trajectory in range(len(store)):
         progress("trajectories", trajectory, len(store))
+        with findings.gathered("pages", StoreError):
+            _check_mesh(store, trajectory, findings)
         update = statistics.update if trajectory in counted else None
         whole &= _check_trajectory(store, trajectory, findings, update)
     progress("trajectories", len(store), len(store))
     _check_parameters(store, findings)
     if whole:
         _check_statistics(statistics.records(manifest.channel_names), manifest, findings)
+
+
+def _check_mesh(store: ZarrStore, trajectory: int, findings: _Findings) -> None:
+    """Hold a trajectory's mesh against its points."""
+    mesh = store.mesh(trajectory)
+    if mesh is None:
+        return
+    where = f"the mesh of trajectory {trajectory}"
+    count = len(mesh.nodes) if mesh.location == "nodes" else mesh.num_cells
+    points = store.num_points(trajectory)
+    findings.expect("pages", count == points, f"{where} has {count} {mesh.location} for {points} points")
+    findings.expect("pages", bool(np.isfinite(mesh.nodes).all()), f"{where} has a node that is not finite")
+    if mesh.location == "nodes" and count == points:
+        same = np.array_equal(mesh.nodes, store.coordinates(trajectory))
+        findings.expect("pages", same, f"{where} has other nodes than pages/coordinates")
 
 
 _Update = Callable[[Any, Any], None]

@@ -139,17 +139,22 @@ class GeometrySpec(Record):
         shape: nodes per axis where all trajectories share them, else None.
         stored_measures: whether the measure (length, area, volume) of each point's cell is stored, of points and meshes
             whose source tells it; that of grids follows from their axes.
+        point_location: what the points of a mesh are, `nodes` or centres of `cells`, where meshes are stored; None
+            elsewhere.
     """
 
     kind: GeometryKind
     axes: tuple[AxisSpec, ...] = pydantic.Field(min_length=1, max_length=3)
     shape: tuple[Positive, ...] | None = None
     stored_measures: bool = False
+    point_location: Literal["nodes", "cells"] | None = None
 
     @pydantic.model_validator(mode="after")
     def _axes_fit(self) -> Self:
         if self.stored_measures and self.kind == "grid":
             raise ValueError("the measures of a grid follow from its axes and are not stored")
+        if self.point_location is not None and self.kind != "mesh":
+            raise ValueError(f"point_location {self.point_location!r} belongs to meshes, not to kind {self.kind!r}")
         names = [axis.name for axis in self.axes]
         if len(set(names)) != len(names):
             raise ValueError(f"axis names must be distinct, got {names}")

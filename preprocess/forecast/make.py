@@ -42,7 +42,7 @@ def forecast(
     if not folder.is_dir():
         raise ConfigError(f"{folder} is no folder; a sample is converted in it and removed: name one that is there")
     plan = plan_conversion(source, settings)
-    parts = measure_sizes(source, plan)
+    parts = measure_sizes(source, plan, shard_bytes=settings.shard_bytes)
     sample, memory = None, None
     if sample_bytes:
         sample, memory = SampleConverter(source, plan, settings, folder).measure(sample_bytes, progress)

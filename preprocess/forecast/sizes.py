@@ -8,10 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from preprocess.inspect import part_of
+from preprocess.meshes import survey_meshes
 from preprocess.plan import ConvertPlan, table_shapes
 from preprocess.sources import Source
+from ups_data.storage.mesh_arrays import MESH_GROUP
 from ups_data.storage.tables import TABLE_DTYPES, TrajectoryTables
-from ups_data.storage.writer import GROUPS, StoreWriter
+from ups_data.storage.writer import GROUP_METADATA, GROUPS, StoreWriter
 
 
 class _CountingWriter(StoreWriter):
@@ -26,23 +28,34 @@ class _CountingWriter(StoreWriter):
         self.sizes[key] = len(content)
 
 
-def measure_sizes(source: Source, plan: ConvertPlan) -> dict[str, int]:
+def measure_sizes(source: Source, plan: ConvertPlan, *, shard_bytes: int) -> dict[str, int]:
     """Return bytes by part of the store, as `inspect` counts them.
 
-    Reads the coordinates of the source's grids, which decide how many of them there are, and no field.
+    Reads the coordinates of the source's grids, or its meshes, which decide how many of them there are, and no field.
+
+    Args:
+        source: the data set.
+        plan: of its conversion.
+        shard_bytes: uncompressed size that a shard should have.
     """
     writer = _CountingWriter()
     for group in GROUPS:
-        writer.write_json(f"{group}/zarr.json", {"zarr_format": 3, "node_type": "group", "attributes": {}})
+        writer.write_json(f"{group}/zarr.json", GROUP_METADATA)
     num_grids, num_nodes = _count_grids(source)
-    shapes = table_shapes(plan, num_grids=num_grids, num_nodes=num_nodes, dims=len(source.axes))
+    meshes = survey_meshes(source)
+    shapes = table_shapes(
+        plan, num_grids=num_grids, num_nodes=num_nodes, num_meshes=len(meshes.sizes), dims=len(source.axes)
+    )
     writer.write_tables(
         TrajectoryTables(**{name: np.zeros(shape, dtype=TABLE_DTYPES[name]) for name, shape in shapes.items()})
     )
     parts: Counter[str] = Counter()
-    for spec in plan.arrays.values():
+    specs = meshes.specs(dims=len(source.axes), codec="none", shard_bytes=shard_bytes)
+    if specs:
+        writer.write_json(f"{MESH_GROUP}/zarr.json", GROUP_METADATA)
+    for spec in (*plan.arrays.values(), *specs.values()):
         writer.create_array(spec)
-        parts[spec.key] += spec.uncompressed_bytes
+        parts[part_of(spec.shard_key(0))] += spec.uncompressed_bytes
     for key, size in writer.sizes.items():
         parts[part_of(key)] += size
     return dict(sorted(parts.items()))

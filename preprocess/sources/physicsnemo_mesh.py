@@ -206,7 +206,8 @@ class PhysicsNeMoMeshSource(Source):
         assert box is not None
         if len(kinds) > 1:
             raise SourceError(f"{self.name}: some stores hold cells and others points alone; convert them apart")
-        self.kind: GeometryKind = "mesh" if kinds.pop() else "points"
+        self.has_measures = kinds.pop()
+        self.kind: GeometryKind = "mesh" if self.has_measures else "points"
         _check_parameters([(path, parameters) for path, _, parameters in infos])
         self.trajectories = tuple(
             TrajectoryInfo(item=path.name, shape=(count,), times=np.zeros(1), parameters=parameters)

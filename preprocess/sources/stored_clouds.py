@@ -65,6 +65,7 @@ class StoredCloudSource(Source):
         self.name, self.paths, self.fields, self.time_unit = name, tuple(paths), fields, None
         self.kind: GeometryKind = "points"
         self._clouds, self._drop_faulty = tuple(clouds), drop_faulty
+        self.has_measures = all(cloud.measures is not None for cloud in self._clouds)
         self.dtype = stored_dtype(
             (columns.array.dtype for cloud in self._clouds for columns in cloud.columns),
             where=", ".join(dict.fromkeys(columns.array.where for columns in self._clouds[0].columns)),

@@ -236,7 +236,8 @@ class VtkSource(Source):
             box = np.stack([np.minimum(box[0], seen.box[0]), np.maximum(box[1], seen.box[1])])
         if len(kinds) > 1:
             raise SourceError(f"{self.name}: some files hold cells and others nodes alone; convert them apart")
-        self.kind: GeometryKind = "mesh" if kinds.pop() else "points"
+        self.has_measures = kinds.pop()
+        self.kind: GeometryKind = "mesh" if self.has_measures else "points"
         shared = [name for name in numbers[0] if all(name in other for other in numbers)]
         left = sorted({name for other in numbers for name in other} - set(shared))
         if left:

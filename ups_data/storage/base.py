@@ -14,6 +14,7 @@ from jaxtyping import Float, Float64, Int64, Integer
 
 from ups_data.coordinates import Domain
 from ups_data.errors import DatasetError, suggest
+from ups_data.mesh import Mesh
 from ups_data.pages import PageLayout
 from ups_data.schema import Manifest
 from ups_data.storage.byte_store import ReadCount
@@ -191,6 +192,17 @@ class Store(ABC):
     @abstractmethod
     def coordinates(self, trajectory: int) -> Float64[np.ndarray, "point dim"]:
         """Return the physical coordinates of all points (N, D), in point-id order."""
+
+    def mesh(self, trajectory: int) -> Mesh | None:
+        """Return nodes and cells of a trajectory's mesh, None where the store holds no meshes.
+
+        Raises:
+            DatasetError: a back end that does not carry them.
+        """
+        self._check(trajectory)
+        if self.manifest.geometry.point_location is not None:
+            raise DatasetError(f"{self.location} is of a back end that does not carry meshes")
+        return None
 
     @abstractmethod
     def importance(self, trajectory: int, block: int = 0) -> Float[np.ndarray, " point"]:

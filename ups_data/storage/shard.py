@@ -249,7 +249,7 @@ def array_metadata(spec: ArraySpec) -> dict[str, Any]:
         shape=spec.shape,
         chunks=spec.shard_shape,
         dtype=spec.dtype,
-        fill_value=np.nan if np.dtype(spec.dtype).kind == "f" else -1,
+        fill_value={"f": np.nan, "i": -1, "u": 0}[np.dtype(spec.dtype).kind],
         dimension_names=spec.dimension_names,
         filters=None,
         compressors=None,

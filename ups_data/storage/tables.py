@@ -32,10 +32,12 @@ TABLE_DTYPES = {
     "geometry": "int32",
     "geometry_shape": "int64",
     "axis_nodes": "float64",
+    "mesh": "int32",
+    "mesh_sizes": "int64",
 }
 """Stored dtype of each table, little-endian."""
 
-_RANKS = {"stratum_pages": 2, "stratum_mass": 2, "parameters": 2, "geometry_shape": 2}
+_RANKS = {"stratum_pages": 2, "stratum_mass": 2, "parameters": 2, "geometry_shape": 2, "mesh_sizes": 2}
 
 _PER_TRAJECTORY = ("num_frames", "num_points", "split", "num_blocks", "parameters", "geometry")
 _PER_BLOCK = ("block_start", "block_frames", "block_pages", "drawn_points", "stratum_pages", "stratum_mass")
@@ -68,6 +70,9 @@ class TrajectoryTables:
             the number is 0 and the tables below are empty.
         geometry_shape: nodes per axis of each grid (G, D).
         axis_nodes: node coordinates of all axes of all grids, grid after grid, axis after axis.
+        mesh: number of the trajectory's mesh (n,); trajectories that share one have the same. Empty where no meshes are
+            stored.
+        mesh_sizes: nodes, cells and corners of each mesh (K, 3).
     """
 
     num_frames: Int64[np.ndarray, " trajectory"]
@@ -85,6 +90,8 @@ class TrajectoryTables:
     geometry: Int32[np.ndarray, " trajectory"]
     geometry_shape: Int64[np.ndarray, "geometry dim"]
     axis_nodes: Float64[np.ndarray, " node"]
+    mesh: Int32[np.ndarray, " meshed"]
+    mesh_sizes: Int64[np.ndarray, "mesh 3"]
 
     @classmethod
     def names(cls) -> tuple[str, ...]:
@@ -166,6 +173,7 @@ class TrajectoryTables:
         yield bool((self.geometry_shape >= 1).all()), "geometry_shape is not positive"
         yield self.axis_nodes.size == self.axis_offsets[-1], "geometry_shape does not add up to the axis_nodes"
         yield self._grids_fit(), "geometry and geometry_shape do not fit num_points"
+        yield self._meshes_fit(), "mesh and mesh_sizes do not fit each other"
 
     def _block_rules(self, page_points: int) -> Iterator[tuple[bool, str]]:
         counted = bool((self.num_blocks >= 1).all()) and {len(getattr(self, name)) for name in _PER_BLOCK} == {
@@ -197,6 +205,13 @@ class TrajectoryTables:
         rising = (start[before + 1] > start[before]).all() and (start[before + 1] <= stop[before]).all()
         ends = (start[first] == 0).all() and (stop[last] == self.num_frames).all()
         return bool(rising and ends and (stop <= np.repeat(self.num_frames, self.num_blocks)).all())
+
+    def _meshes_fit(self) -> bool:
+        count = len(self.mesh_sizes)
+        if self.mesh_sizes.shape[1:] != (3,) or len(self.mesh) != (len(self.num_frames) if count else 0):
+            return False
+        inside = bool(((self.mesh >= 0) & (self.mesh < count)).all())
+        return inside and bool(((self.mesh_sizes >= 1) & (self.mesh_sizes <= MAX_POINTS)).all())
 
     def _grids_fit(self) -> bool:
         grids = len(self.geometry_shape)

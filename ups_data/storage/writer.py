@@ -39,6 +39,9 @@ _LOCK_SECONDS = 1.0
 GROUPS = ("", "pages", TABLE_GROUP)
 """Keys of the Zarr groups of every store."""
 
+GROUP_METADATA: dict[str, Any] = {"zarr_format": 3, "node_type": "group", "attributes": {}}
+"""Content of `zarr.json` of a group."""
+
 
 class ArrayWriter:
     """Takes the rows of one array in order and writes each shard as soon as it is full."""
@@ -205,9 +208,7 @@ class StoreWriter:
     def write_groups(self) -> None:
         """Write the metadata of the Zarr groups."""
         for group in GROUPS:
-            self.write_json(
-                f"{group}/zarr.json".lstrip("/"), {"zarr_format": 3, "node_type": "group", "attributes": {}}
-            )
+            self.write_json(f"{group}/zarr.json".lstrip("/"), GROUP_METADATA)
 
     def write_json(self, key: str, content: dict[str, Any]) -> None:
         """Write a JSON file."""

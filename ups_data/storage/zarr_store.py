@@ -16,10 +16,22 @@ from jaxtyping import Float, Float64, Int64, Integer, Shaped
 
 from ups_data.coordinates import coordinates_of, grid_coordinates, grid_measures
 from ups_data.errors import CorruptionError, DatasetError, StoreNotFoundError
+from ups_data.mesh import Mesh
 from ups_data.schema import MANIFEST_NAME, MAX_MANIFEST_BYTES, FileEntry, Manifest
 from ups_data.storage.base import PagePoints, Store
 from ups_data.storage.byte_store import ByteStore, CheckedRange, LocalByteStore, ReadCount
 from ups_data.storage.codec import CRC_BYTES
+from ups_data.storage.mesh_arrays import (
+    CONNECTIVITY,
+    CORNERS,
+    NODES,
+    TYPES,
+    find_rows,
+    mesh_of,
+    row_dtype,
+    row_shape,
+    total_rows,
+)
 from ups_data.storage.shard import ArraySpec, RowReader, ShardedArray, spec_from_metadata
 from ups_data.storage.tables import TABLE_DTYPES, TrajectoryTables, table_rank
 
@@ -206,6 +218,23 @@ class ZarrStore(Store):
                 f"estimand='mean'"
             )
 
+    def mesh(self, trajectory: int) -> Mesh | None:
+        """Return nodes and cells of a trajectory's mesh, None where the store holds no meshes.
+
+        Raises:
+            CorruptionError: what is stored makes no mesh.
+        """
+        number, location = self._check(trajectory), self.manifest.geometry.point_location
+        if location is None:
+            return None
+        mesh, sizes = int(self.tables.mesh[number]), self.tables.mesh_sizes
+        rows = {}
+        for key in (NODES, TYPES, CORNERS, CONNECTIVITY):
+            place = find_rows(sizes, key, mesh)
+            rows[key] = self._arrays[key].read_rows(np.arange(place.first, place.stop))
+        num_nodes, num_cells, num_corners = sizes[mesh].tolist()
+        return mesh_of(rows, (num_nodes, num_cells, num_corners), location, where=f"mesh {mesh} of {self.location}")
+
     def importance(self, trajectory: int, block: int = 0) -> Float[np.ndarray, " point"]:
         """Return the importance map of a block of frames, in point-id order; NaN where no draw may go."""
         return self._scatter(IMPORTANCE, trajectory, block)
@@ -258,7 +287,8 @@ class ZarrStore(Store):
         keys = [VALUES, INDEX, IMPORTANCE]
         keys += [FIELDS] if self.manifest.layout.dense == "stored" else []
         keys += [] if self.manifest.geometry.kind == "grid" else [COORDINATES]
-        return keys + ([MEASURES] if self.manifest.geometry.stored_measures else [])
+        keys += [MEASURES] if self.manifest.geometry.stored_measures else []
+        return keys + ([NODES, TYPES, CORNERS, CONNECTIVITY] if self.manifest.geometry.point_location else [])
 
     def _read_description(self) -> dict[str, bytes]:
         """Read the metadata of all arrays and the tables, at once: far away, each request takes its time."""
@@ -286,6 +316,7 @@ class ZarrStore(Store):
     def _open_array(self, key: str, described: Mapping[str, bytes]) -> RowReader:
         spec = spec_from_metadata(key, self._parse_metadata(key, described))
         rows = {VALUES: self.tables.value_offsets[-1], FIELDS: self.tables.frame_offsets[-1]}
+        rows |= {key: total_rows(self.tables.mesh_sizes, key) for key in (NODES, TYPES, CORNERS, CONNECTIVITY)}
         expected = int(rows.get(key, self.tables.page_offsets[-1]))
         self._check_spec(spec)
         listed = all(spec.shard_key(shard) in self._entries for shard in range(spec.num_shards))
@@ -310,6 +341,10 @@ class ZarrStore(Store):
             COORDINATES: ("float64", (1, manifest.geometry.dims, points)),
             MEASURES: ("float64", (1, points)),
             FIELDS: (manifest.dtype, (1, 1, *(manifest.geometry.shape or ()))),
+            **{
+                key: (row_dtype(key), row_shape(key, dims=manifest.geometry.dims))
+                for key in (NODES, TYPES, CORNERS, CONNECTIVITY)
+            },
         }
         entries = (spec.shape[0], channels if spec.key == FIELDS else 1)
         found = (spec.dtype, spec.chunk_shape, spec.codec, spec.num_rows)

@@ -329,7 +329,7 @@ def test_a_listing_finds_what_is_missing_when_a_store_is_opened(
 
 def test_a_prefix_that_holds_much_else_is_no_store(s3: FaultServer, monkeypatch: pytest.MonkeyPatch) -> None:
     s3.plan = no_faults
-    monkeypatch.setattr("ups_data.storage.object_store._MAX_OTHERS", -40)
+    monkeypatch.setattr("ups_data.storage.object_store._MAX_OTHERS", -60)
     with pytest.raises(CorruptionError, match=r"more than \d+ files lie there, and the manifest lists \d+"):
         open_s3(s3)
 
