@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyvista
 import rich.console
 import rich.table
 
@@ -43,17 +44,6 @@ from ups_data.yaml_records import parse_record
 
 CONSOLE = rich.console.Console(highlight=False, width=None if sys.stdout.isatty() else 150)
 RATIO, DRAWS = 0.2, 500
-STEP_FLOW = """
-kind: points
-dims: [trajectory, component, point]
-fields:
-  velocity: {file: velocity.npy, components: [x, y]}
-  pressure: {file: pressure.npy}
-axes: {x: {}, y: {}}
-coordinates: {file: coordinates.npy}
-parameters: {viscosity: {file: parameters.npy}}
-notes: ["smithers: steady flow over a backward-facing step; its parameter is not named there, viscosity by its range"]
-"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,18 +107,25 @@ def open_darcy() -> RealData:
 
 
 def open_step_flow(folder: Path) -> RealData:
-    """Return the flow of the smithers package, its snapshots cut into fields: (500, 3 * 1639) is vx, vy, p."""
+    """Return the flow of the smithers package on its triangles, a .vtu file a Reynolds number.
+
+    Its snapshots (500, 3 * 1639) are vx, vy, p; its parameter is not named there, viscosity by its range.
+    """
     files, raw = fetch("smithers-navier-stokes"), folder / "step_flow_raw"
     raw.mkdir(exist_ok=True)
-    snapshots = np.load(files["snapshots"]).reshape(500, 3, -1)
-    np.save(raw / "velocity.npy", snapshots[:, :2])
-    np.save(raw / "pressure.npy", snapshots[:, 2:])
-    np.save(raw / "coordinates.npy", np.load(files["coords"]).T)
-    np.save(raw / "parameters.npy", np.load(files["params"])[:, 0])
-    (raw / "step_flow.yaml").write_text(STEP_FLOW, encoding="utf-8")
+    nodes, triangles = np.load(files["coords"]).T, np.load(files["triangles"]).astype(np.int64)
+    paths = []
+    for number, (snapshot, parameter) in enumerate(
+        zip(np.load(files["snapshots"]).reshape(500, 3, -1), np.load(files["params"])[:, 0], strict=True)
+    ):
+        grid = pyvista.UnstructuredGrid({pyvista.CellType.TRIANGLE: triangles}, np.pad(nodes, ((0, 0), (0, 1))))
+        grid.point_data["velocity"], grid.point_data["pressure"] = snapshot[:2].T, snapshot[2]
+        grid.field_data["viscosity"] = np.array([parameter])
+        paths.append(raw / f"flow_{number:03}.vtu")
+        grid.save(paths[-1])
     return RealData(
         name="step_flow",
-        source=open_source([raw / "step_flow.yaml"]),
+        source=open_source(paths, options={"series": "trajectories"}),
         data={"window": {"lead": 0}, "input_fields": ["pressure"], "target_fields": ["velocity"]},
         model={},
     )

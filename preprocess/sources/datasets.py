@@ -90,6 +90,7 @@ DATASETS: Mapping[str, PackagedDataset] = {
                 "coords": "8e4e2e1ab664baa3096ad2075d882216cb759200ac677d7850d0280a45a11696",
                 "params": "39b1f668653ae53b87a1df0b5116fd4062e6f726247fb81b0de0d4a3ded638df",
                 "snapshots": "081074305d9443927775a590d35b2657bd1b01f94f03e7e3cb2ac8445879607b",
+                "triangles": "dd7584fca1d763b2946be57b043a825aa0ec9caabcdf4eb4a917518efa9686c4",
             }.items()
         },
     ),
