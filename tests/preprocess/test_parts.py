@@ -23,7 +23,7 @@ from ups_data.errors import ConfigError, SourceError, StoreExistsError, StoreNot
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = ConvertSettings(name="same", shard_mib=1)
-COUNTS = (3, 11, 4, 2, 9, 1, 5)
+COUNTS = (3, 9, 2, 1, 8, 3)
 
 
 @pytest.fixture(autouse=True)
@@ -98,8 +98,7 @@ def test_what_is_no_part_is_refused(text):
 # -- the store -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("make", [make_grids, make_clouds])
-@pytest.mark.parametrize("count", [1, 3, 20])
+@pytest.mark.parametrize(("make", "count"), [(make_grids, 1), (make_grids, 20), (make_clouds, 3)])
 def test_parts_in_any_order_make_the_same_bytes(tmp_path, make, count):
     source = make()
     convert(source, tmp_path / "whole", SETTINGS)
@@ -156,7 +155,7 @@ def test_what_parts_did_counts_without_them_too(tmp_path):
     assert contents(tmp_path / "s") == contents(tmp_path / "whole")
 
 
-@pytest.mark.parametrize("pattern", ["pieces/*/*/*/*", "laid/*", "store/pages/*/c/*/0*", "ledger-*", "tables/*"])
+@pytest.mark.parametrize("pattern", ["pieces/*/*/*/*", "laid/*", "store/pages/*/c/*/0*", "ledger-*"])
 def test_what_is_lost_between_a_part_and_the_commit_is_done_again_by_the_part(tmp_path, pattern):
     source = make_grids()
     do_parts(source, tmp_path / "s", 3)
@@ -216,7 +215,7 @@ def test_other_settings_sources_and_numbers_of_parts_are_refused(tmp_path):
     with pytest.raises(StoreExistsError, match=r"another settings\.seed"):
         commit_parts(source, tmp_path / "s", other, overwrite=True)
     fewer = MemorySource.grid(source.frames[:4])
-    with pytest.raises(StoreExistsError, match=r"another source\.num_trajectories: 7, now 4"):
+    with pytest.raises(StoreExistsError, match=r"another source\.num_trajectories: 6, now 4"):
         convert_part(fewer, tmp_path / "s", SETTINGS, part)
     with pytest.raises(StoreExistsError, match=r"begun in 2 parts, and this is part 1/3: keep their number"):
         convert_part(source, tmp_path / "s", SETTINGS, Part(number=1, count=3))
@@ -293,7 +292,7 @@ def begin_part(dest: Path, number: int, kill_at: int) -> subprocess.Popen[str]:
 
 
 def test_parts_at_the_same_time_killed_and_begun_again(tmp_path):
-    for kills in ((4, 7, 2), (3, 0, 2), (0, 0, 0)):
+    for kills in ((4, 7, 2), (0, 0, 0)):
         running = [begin_part(tmp_path / "s", number, kill_at) for number, kill_at in enumerate(kills, 1)]
         for process, kill_at in zip(running, kills, strict=True):
             _, errors = process.communicate()
