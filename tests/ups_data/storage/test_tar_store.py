@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import google_crc32c
 import numpy as np
 import pytest
 
@@ -166,6 +167,27 @@ def test_the_index_tells_where_every_member_lies(packed: TarStore) -> None:
             found = [(info.offset_data, info.size) for info in tar.getmembers()]
         assert [(int(one["offset"]), int(one["size_bytes"])) for one in members] == found
         assert set(members["array"].tolist()) == {*range(len(packed.arrays)), NO_ARRAY}
+
+
+def test_a_reader_from_the_page_alone(packed: TarStore) -> None:
+    """What section 12 of docs/format.md tells is enough: no code of ours but to compare with."""
+    root = Path(packed.location)
+    manifest = json.loads((root / "webdataset.json").read_text())
+    zarr_manifest = json.loads((root / "zarr/manifest.json").read_text())
+    assert manifest["store"] == zarr_manifest["fingerprint"]
+    channels, points = 3, zarr_manifest["layout"]["page_points"]
+    number, size = manifest["arrays"].index("pages/values"), channels * points * 4 + 4
+    values = packed.read_page_values(1, [2], np.arange(5), (0, 1, 2))[0].reshape(5, points, channels)
+    for page in range(5):
+        row = int(packed.tables.value_offsets[1] + 2 * packed.tables.block_pages[1] + page)
+        (shard,) = [one for one in manifest["shards"] if one["rows"][number][0] <= row < one["rows"][number][1]]
+        members = np.load(root / shard["index"], allow_pickle=False)
+        within = (members["array"] == number) & (members["first_row"] <= row)
+        member = members[within & (row < members["first_row"] + members["num_rows"])][0]
+        start = int(member["rows_offset"]) + (row - int(member["first_row"])) * size
+        content = (root / shard["key"]).read_bytes()[start : start + size]
+        assert google_crc32c.value(content[:-4]) == int.from_bytes(content[-4:], "little")
+        np.testing.assert_array_equal(np.frombuffer(content[:-4], "<f4").reshape(channels, points).T, values[page])
 
 
 # -- bytes ---------------------------------------------------------------------------------------------------------
