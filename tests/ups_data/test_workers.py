@@ -1,5 +1,6 @@
 """Workers that die, hang, exit or raise end the iteration with a typed error, at once, and none is left behind."""
 
+import faulthandler
 import multiprocessing
 import os
 import signal
@@ -54,6 +55,11 @@ def freeze() -> None:
     os.kill(os.getpid(), signal.SIGSTOP)
 
 
+def abort() -> None:
+    faulthandler.disable()  # pytest's would fill the terminal
+    os.abort()
+
+
 def run_out_of_memory() -> None:
     raise MemoryError("no room for a page")
 
@@ -63,7 +69,7 @@ FAILURES: dict[str, tuple[Callable[[], object], str]] = {
         lambda: os.kill(os.getpid(), signal.SIGKILL),
         r"worker \d+ was ended by SIGKILL \(is this machine",
     ),
-    "aborted": (os.abort, r"worker \d+ was ended by SIGABRT"),
+    "aborted": (abort, r"worker \d+ was ended by SIGABRT"),
     "stopped": (freeze, "timed out after 2 seconds"),
     "raises": (lambda: {}["missing"], "KeyError.*missing"),
     "out of memory": (run_out_of_memory, "MemoryError.*no room for a page"),
