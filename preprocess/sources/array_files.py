@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -61,7 +62,7 @@ class StoredArray:
         return reader
 
     def load(self) -> Shaped[np.ndarray, "..."]:
-        """Return the whole array; only an `.npy` file is mapped.
+        """Return the whole array.
 
         Raises:
             SourceError: as `open`.
@@ -74,7 +75,7 @@ class StoredArray:
         if has_hdf5_magic(self.path):
             return ArrayReader(self.where, get_dataset(open_hdf5(self.path), self.key or "", path=self.path), read_part)
         if self.key is None:
-            return ArrayReader(self.where, np.load(self.path, mmap_mode="r", allow_pickle=False), _cut)
+            return ArrayReader(self.where, np.load(self.path, mmap_mode="r", allow_pickle=False), _cut_mapped)
         with np.load(self.path, allow_pickle=False) as archive:
             return ArrayReader(self.where, archive[self.key], _cut)
 
@@ -108,6 +109,18 @@ def _cut(
 ) -> Shaped[np.ndarray, "..."]:
     # An array without axes would come out as a bare number.
     return np.asanyarray(array[place])
+
+
+def _cut_mapped(
+    array: Any,
+    place: tuple[int | slice, ...],
+    *,
+    where: str,  # noqa: ARG001  called as those that read files are
+) -> Shaped[np.ndarray, "..."]:
+    """Copy a part of a mapped file, and let go of its pages: they would count as memory of this process."""
+    part = np.array(array[place])
+    array._mmap.madvise(mmap.MADV_DONTNEED)  # noqa: SLF001  numpy keeps the mapping nowhere else
+    return part
 
 
 def find_array(path: Path, key: str | None) -> StoredArray:

@@ -106,9 +106,10 @@ class ImportanceMap:
         """
         drawn = np.flatnonzero(self._seen) if isinstance(self._seen, np.ndarray) else slice(None)
         mixture = np.zeros(self.num_points)
-        for name in tuple(self._metrics):
-            # Each metric goes when it was read, and all is done in place: of 10^8 points an array takes 800 MB.
-            _add_average(mixture, self._read_maps(name, self._metrics.pop(name), drawn), self._spec.metrics[name])
+        # Metrics go when they were read, then maps when they were added: of 10^8 points an array takes 800 MB.
+        maps = {name: self._read_maps(name, self._metrics.pop(name), drawn) for name in tuple(self._metrics)}
+        for name in tuple(maps):
+            _add_average(mixture, maps.pop(name), self._spec.metrics[name])
         if mixture.any():
             mixture /= mixture.mean()
             np.power(mixture, self._spec.exponent, out=mixture)

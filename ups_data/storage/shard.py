@@ -101,15 +101,13 @@ class ArraySpec:
 
 def encode_shard(spec: ArraySpec, rows: Shaped[np.ndarray, "row *chunk"]) -> bytes:
     """Encode up to `rows_per_shard` rows as the bytes of one shard."""
-    codec = spec.codec_of_chunk
-    chunks = [codec.encode(row) for row in rows]
+    content, lengths = spec.codec_of_chunk.encode_run(rows)
     index = np.full((spec.rows_per_shard, 2), _MISSING, dtype="<u8")
-    lengths = np.array([len(chunk) for chunk in chunks], dtype=np.uint64)
-    index[: len(chunks), 0] = np.cumsum(lengths) - lengths
-    index[: len(chunks), 1] = lengths
+    index[: len(lengths), 0] = np.cumsum(lengths) - lengths
+    index[: len(lengths), 1] = lengths
     encoded_index = index.tobytes()
     checksum = google_crc32c.value(encoded_index).to_bytes(CRC_BYTES, "little")
-    return b"".join([*chunks, encoded_index, checksum])
+    return b"".join([content, encoded_index, checksum])
 
 
 class RowReader(ABC):

@@ -26,3 +26,16 @@ def test_a_large_chunk_is_encoded_to_the_same_bytes_every_time(name, many_thread
     codec = ChunkCodec(name=name, item_bytes=4, chunk_bytes=values.nbytes)
     assert len({codec.encode(values) for _ in range(12)}) == 1
     assert numcodecs.blosc.use_threads is None
+
+
+@pytest.mark.parametrize("name", ["none", "zstd", "blosc-lz4", "blosc-zstd"])
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int32"])
+def test_a_run_of_chunks_is_encoded_as_one_after_another(name, dtype):
+    rows = np.random.default_rng(3).integers(-9, 9, size=(17, 3, 8)).astype(dtype)
+    codec = ChunkCodec(name=name, item_bytes=rows.itemsize, chunk_bytes=rows[0].nbytes)
+    chunks = [codec.encode(row) for row in rows]
+    content, lengths = codec.encode_run(rows)
+    assert content == b"".join(chunks)
+    assert lengths.tolist() == [len(chunk) for chunk in chunks]
+    with pytest.raises(ValueError, match="to a codec for"):
+        codec.encode_run(rows[:, :2])
