@@ -43,7 +43,7 @@ from ups_data.storage.shard import ShardedArray
 from ups_data.storage.tables import TrajectoryTables
 from ups_data.storage.tar_format import TAR_MANIFEST_NAME, ZARR_PREFIX, TarManifest
 from ups_data.storage.tar_store import read_tar_manifest
-from ups_data.storage.tar_writer import digest_tar_shard, metadata_entries
+from ups_data.storage.tar_writer import digest_tar_shard, metadata_entries, packed_specs
 from ups_data.storage.writer import GROUPS
 from ups_data.storage.zarr_store import (
     COORDINATES,
@@ -297,8 +297,9 @@ def _check_shards(store: ZarrStore, findings: _Findings) -> None:
 def _check_tar_listing(store: TarStore, findings: _Findings) -> None:
     """Refuse a file that is neither a shard nor what the manifest of the Zarr store tells."""
     manifest = store.shards.manifest
-    specs = {key: reader.spec for key, reader in store.arrays.items()}
-    wanted = {f"{ZARR_PREFIX}/{entry.key}": entry.sha256 for entry in metadata_entries(store.manifest, specs)}
+    wanted = {
+        f"{ZARR_PREFIX}/{entry.key}": entry.sha256 for entry in metadata_entries(store.manifest, packed_specs(store))
+    }
     shards = {name for shard in manifest.shards for name in (shard.key, shard.index)}
     for entry in manifest.files:
         known = entry.key in shards or entry.key == f"{ZARR_PREFIX}/{MANIFEST_NAME}"

@@ -27,6 +27,7 @@ from ups_data.storage.tar_format import (
     Span,
     extend_checksum,
     groups_of,
+    in_tar,
     member_suffix,
     npy_header,
     own_checksum,
@@ -114,10 +115,10 @@ class SampleStream:
         store = dataset.store
         assert isinstance(store, ZarrStore)
         self._store, self._epoch, self._step = store, epoch, step
-        self._specs = {key: reader.spec for key, reader in store.arrays.items()}
+        self._specs = {key: reader.spec for key, reader in store.arrays.items() if in_tar(key)}
         self._rows = {key: HeldRows(spec) for key, spec in self._specs.items()}
         self._dataset = copy.copy(dataset)
-        self._dataset.store = store.with_rows(self._rows)
+        self._dataset.store = store.with_rows({**store.arrays, **self._rows})
         self._expected: Iterator[Group] = iter(())
         self._next: Group | None = None
         self._samples = range(0)

@@ -9,6 +9,7 @@ import zarr
 from preprocess.convert import convert
 from preprocess.forecast import forecast
 from preprocess.meshes import survey_meshes
+from preprocess.pack import pack
 from preprocess.repair import repair
 from preprocess.settings import ConvertSettings
 from preprocess.sources import Source, open_source
@@ -126,3 +127,19 @@ def test_a_mesh_that_does_not_fit_is_refused(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(source, "read_mesh", lambda trajectory: sound.take_axes([0]))
     with pytest.raises(SourceError, match=r"a.vtu has 5 points on 2 axes, its mesh 5 nodes on 1"):
         survey_meshes(source)
+
+
+def test_meshes_go_to_tar_shards_and_back(tmp_path: Path) -> None:
+    """They stay shards of Zarr beside the tar files, since trajectories share them."""
+    convert(three_boxes(tmp_path), tmp_path / "s", ConvertSettings(estimand="integral"))
+    pack(str(tmp_path / "s"), tmp_path / "tar", to="webdataset")
+    store, packed = open_store(tmp_path / "s"), open_store(tmp_path / "tar")
+    for number in range(len(store)):
+        found, expected = packed.mesh(number), store.mesh(number)
+        assert found is not None
+        assert expected is not None
+        for part in ("location", "nodes", "types", "offsets", "connectivity"):
+            np.testing.assert_array_equal(getattr(found, part), getattr(expected, part))
+    assert validate(tmp_path / "tar").problems == ()
+    report = pack(str(tmp_path / "tar"), tmp_path / "back", to="zarr")
+    assert report.identical

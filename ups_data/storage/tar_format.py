@@ -21,7 +21,6 @@ import numpy as np
 import pydantic
 from jaxtyping import Shaped
 
-from ups_data.errors import StoreError
 from ups_data.schema import Count, FileEntry, Fingerprinted, Record
 from ups_data.storage.shard import ArraySpec
 from ups_data.storage.tables import TrajectoryTables
@@ -93,15 +92,23 @@ def member_suffix(key: str) -> str:
     return f"{key.replace('/', '_')}.npy"
 
 
+def in_tar(key: str) -> bool:
+    """Tell whether an array stands in tar shards: those whose rows belong to blocks or frames of a trajectory.
+
+    Others, such as meshes that trajectories share, stay shards of Zarr beside the tar files.
+    """
+    return key == FIELDS or key.startswith("pages/")
+
+
 def groups_of(specs: dict[str, ArraySpec], tables: TrajectoryTables, trajectory: int) -> Iterator[Group]:
     """Yield the groups of a trajectory in the order of the tar; together they hold each of its rows once.
 
-    Raises:
-        StoreError: an array whose rows belong neither to blocks nor to frames.
+    Args:
+        specs: the arrays in tar shards, see `in_tar`.
+        tables: of the store.
+        trajectory: its number.
     """
-    shared = [key for key in specs if key.startswith("pages/") and key != VALUES]
-    if unknown := sorted(set(specs) - {FIELDS, VALUES, *shared}):
-        raise StoreError(f"tar shards have no place for the arrays {unknown}; keep this store as Zarr")
+    shared = [key for key in specs if key not in {FIELDS, VALUES}]
     first = int(tables.block_offsets[trajectory])
     starts = tables.block_start[first : int(tables.block_offsets[trajectory + 1])].tolist()
     for block, start in enumerate(starts):

@@ -18,7 +18,7 @@ from ups_data.schema import MAX_MANIFEST_BYTES, FileEntry
 from ups_data.storage.byte_store import ByteStore, CheckedRange
 from ups_data.storage.codec import CRC_BYTES, Row
 from ups_data.storage.shard import ArraySpec, RowReader
-from ups_data.storage.tar_format import INDEX_DTYPE, TAR_MANIFEST_NAME, ZARR_PREFIX, TarManifest, npy_header
+from ups_data.storage.tar_format import INDEX_DTYPE, TAR_MANIFEST_NAME, ZARR_PREFIX, TarManifest, in_tar, npy_header
 from ups_data.storage.zarr_store import ZarrStore
 
 _MAX_CACHED_INDEX_BYTES = 64 * 2**20
@@ -182,7 +182,9 @@ class TarStore(ZarrStore):
         self.shards = TarShards(source)
         super().__init__(MetadataByteStore(source))
         fingerprint = self.shards.manifest.store
-        if self.manifest.fingerprint != fingerprint or set(self.shards.manifest.arrays) != set(self.arrays):
+        if self.manifest.fingerprint != fingerprint or set(self.shards.manifest.arrays) != set(
+            filter(in_tar, self.arrays)
+        ):
             raise CorruptionError(
                 f"{self.location}/{TAR_MANIFEST_NAME} was written for another store than {ZARR_PREFIX}/manifest.json; "
                 f"pack again"
@@ -192,6 +194,8 @@ class TarStore(ZarrStore):
         return (_reopen, (self.shards.source, self.shards.manifest.fingerprint))
 
     def _make_reader(self, spec: ArraySpec) -> RowReader:
+        if not in_tar(spec.key):
+            return super()._make_reader(spec)
         if spec.key not in self.shards.manifest.arrays:
             raise CorruptionError(f"{self.location}/{TAR_MANIFEST_NAME} does not list the array {spec.key}; pack again")
         last = self.shards.manifest.shards[-1].rows[self.shards.manifest.arrays.index(spec.key)][1]

@@ -27,6 +27,7 @@ from ups_data.storage.tar_format import (
     describe_group,
     extend_checksum,
     groups_of,
+    in_tar,
     member_suffix,
     npy_header,
     record_dtype,
@@ -58,11 +59,11 @@ class _Tar:
     @classmethod
     def of(cls, store: ZarrStore) -> Self:
         """Return an empty one for rows of a store."""
-        return cls(store=store, numbers={key: number for number, key in enumerate(store.arrays)})
+        return cls(store=store, numbers={key: number for number, key in enumerate(packed_specs(store))})
 
     def trajectories(self, numbers: range, progress: Progress) -> Iterator[bytes]:
         """Yield all bytes of a tar file of these trajectories."""
-        specs = {key: reader.spec for key, reader in self.store.arrays.items()}
+        specs = packed_specs(self.store)
         for number in numbers:
             for group in groups_of(specs, self.store.tables, number):
                 yield from self.group(group)
@@ -162,9 +163,9 @@ def write_tar_store(
 
     Raises:
         StoreExistsError: the destination is taken.
-        StoreError: the disk is full or fails, or an array has no place in tar shards.
+        StoreError: the disk is full or fails.
     """
-    specs = {key: reader.spec for key, reader in store.arrays.items()}
+    specs = packed_specs(store)
     shards: list[TarShard] = []
     with StoreWriter(dest, overwrite=overwrite) as target:
         _write_metadata(store, specs, target)
@@ -190,10 +191,15 @@ def write_tar_store(
     return manifest
 
 
+def packed_specs(store: ZarrStore) -> dict[str, ArraySpec]:
+    """Return the arrays that stand in tar shards, by key."""
+    return {key: reader.spec for key, reader in store.arrays.items() if in_tar(key)}
+
+
 def _count_trajectories(store: ZarrStore, first: int, shard_bytes: int) -> int:
     """Return the end of the trajectories that share a shard: those that fill it by their rows, at least one."""
     size, trajectory = 0, first
-    specs = {key: reader.spec for key, reader in store.arrays.items()}
+    specs = packed_specs(store)
     while trajectory < len(store) and size < shard_bytes:
         for group in groups_of(specs, store.tables, trajectory):
             size += sum((span.stop - span.start) * record_dtype(specs[span.key]).itemsize for span in group.spans)

@@ -22,12 +22,11 @@ from tests.memory_source import MemorySource, wave_frames
 from tests.ups_data.storage.cases import GEOMETRIES, make_store, plane, truth_of
 from tests.ups_data.storage.fault_server import serve_directory, serving
 from ups_data import RemoteOptions
-from ups_data.errors import CorruptionError, SchemaError, StoreError, StoreNotFoundError
+from ups_data.errors import CorruptionError, SchemaError, StoreNotFoundError
 from ups_data.storage import TarStore, ZarrStore
 from ups_data.storage.byte_store import LocalByteStore
-from ups_data.storage.shard import ArraySpec
 from ups_data.storage.tar_format import INDEX_DTYPE, NO_ARRAY, groups_of, npy_header, parse_group_name
-from ups_data.storage.tar_writer import write_tar_store
+from ups_data.storage.tar_writer import packed_specs, write_tar_store
 from ups_data.testing.store_contract import StoreContract, StoreTruth, check_processes, read_digest
 
 QUICK = RemoteOptions(timeout_s=5.0, deadline_s=10.0, backoff_s=0.005, max_backoff_s=0.02, max_attempts=2)
@@ -93,8 +92,8 @@ def test_any_store_goes_there_and_back_bit_for_bit(name: str, tmp_path: Path) ->
     report = pack(str(tmp_path / "tar"), tmp_path / "back", to="zarr")
     assert report.identical
     assert files_below(tmp_path / "back") == files_below(tmp_path / "s")
-    rows = {key: set() for key in store.arrays}
-    specs = {key: reader.spec for key, reader in store.arrays.items()}
+    rows = {key: set() for key in packed_specs(store)}
+    specs = packed_specs(store)
     for trajectory in range(len(store)):
         for group in groups_of(specs, store.tables, trajectory):
             assert parse_group_name(group.name) == (group.trajectory, group.block, group.frame)
@@ -368,13 +367,6 @@ def test_a_store_that_was_replaced_is_found_by_its_copies(copied: Path) -> None:
     rewrite(copied, lambda manifest: manifest.update(writer="another"))
     with pytest.raises(CorruptionError, match="was replaced by another store since it was opened"):
         pickle.loads(pickled)
-
-
-def test_an_array_that_has_no_place_in_a_tar_is_refused(packed: TarStore) -> None:
-    spec = next(iter(packed.arrays.values())).spec
-    other = ArraySpec(**{**vars(spec), "key": "cells/nodes"})
-    with pytest.raises(StoreError, match=r"tar shards have no place for the arrays \['cells/nodes'\]; keep this store"):
-        list(groups_of({"cells/nodes": other}, packed.tables, 0))
 
 
 def test_headers_follow_from_dtype_and_length() -> None:
