@@ -6,8 +6,9 @@ those that it builds upon, and twice.
 
 Memory of one process does not grow with the number of frames or trajectories. It is about 100 MB for Python and its
 libraries; a chunk of frames twice, as the source gives it and as it is stored (256 MiB each, or one frame where that is
-larger); three shards; and while a trajectory is laid out, importance, order and pages: about 95 bytes a point on grids
-and 170 on clouds, for one channel and the default recipe (measured by resident size at 10^6 to 10^7 points).
+larger); three shards; and while a trajectory is laid out, importance, order and pages: on grids about 32 bytes a point
+for one channel of float32 and the default recipe, and 20 for each further one (`scripts/study_memory.py`: 3.7 GiB in
+all for 10^8 points), on clouds about 170 bytes a point.
 """
 
 from __future__ import annotations
