@@ -23,12 +23,13 @@ def save(path: Path, values: np.ndarray) -> Path:
 
 @pytest.mark.parametrize("order", ["C", "F"])
 @pytest.mark.parametrize("dtype", ["<f4", ">f8", "i2", "?"])
-def test_npy_is_described_and_mapped(tmp_path: Path, dtype: str, order: str) -> None:
+def test_npy_is_described_and_read(tmp_path: Path, dtype: str, order: str) -> None:
     values = np.asarray(np.arange(24).reshape(2, 3, 4), dtype=dtype, order=order)
     array = find_array(save(tmp_path / "a.npy", values), None)
     assert (array.shape, array.dtype, array.where) == ((2, 3, 4), np.dtype(dtype), "a.npy")
     loaded = array.load()
-    assert isinstance(loaded, np.memmap)
+    # Pages of a mapped file that stay behind would count as memory of the process.
+    assert not isinstance(loaded, np.memmap)
     np.testing.assert_array_equal(loaded, values)
 
 
