@@ -192,7 +192,8 @@ class SampleStream:
             if self._samples:
                 first = self._dataset.locate(self._samples[0])[1]
                 block = self._store.block_of(group.trajectory, [first])
-                self._release(lambda held: held.block < block if held.frame is None else held.frame < first)  # noqa: B023
+                # Called at once, before the loop goes on.
+                self._release(lambda held: held.block < block if held.frame is None else held.frame < first)  # noqa: B023  as above
 
     def _is_last(self, group: Group, index: int) -> bool:
         """Tell whether a group is the last one that a sample needs, or a later one.

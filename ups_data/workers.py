@@ -75,7 +75,7 @@ def end_workers(batches: Iterator[SparseBatch]) -> None:
             worker.join()
         if workers:
             # Torch has no public name for it; left to itself it would wait for a stopped worker, and leave it stopped.
-            batches._shutdown_workers()  # type: ignore[attr-defined]  # noqa: SLF001
+            batches._shutdown_workers()  # type: ignore[attr-defined]  # noqa: SLF001  torch has no public name for it
     finally:
         _CHILD_SIGNAL.is_silent = False
 

@@ -288,7 +288,8 @@ def _measure(grid: Any, dims: Int64[np.ndarray, " cell"]) -> SizedCells:
 
 
 def _arrays(data: Any) -> dict[str, Shaped[np.ndarray, "..."]]:
-    return {str(name): np.array(data[name]) for name in data.keys() if name and name not in _BOOKKEEPING}  # noqa: SIM118
+    names = data.keys()  # iterating over the data themselves gives their arrays
+    return {str(name): np.array(data[name]) for name in names if name and name not in _BOOKKEEPING}
 
 
 def _one_line(error: object) -> str:

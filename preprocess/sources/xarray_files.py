@@ -147,7 +147,11 @@ class XarraySource(Source):
         """Leave open files behind: another process opens them itself."""
         return {**self.__dict__, "_opened": {}}
 
-    def _settle_options(self, options: XarrayOptions, dataset: xarray.Dataset) -> XarrayOptions:  # noqa: ARG002
+    def _settle_options(
+        self,
+        options: XarrayOptions,
+        dataset: xarray.Dataset,  # noqa: ARG002  for formats that look into it
+    ) -> XarrayOptions:
         """Add what a format knows of its files."""
         return options
 

@@ -60,7 +60,7 @@ def test_committed_work_is_not_done_again(tmp_path, make):
     assert len(kept) > 5
     read = []
 
-    class Watched(type(source)):  # type: ignore[misc]
+    class Watched(type(source)):  # type: ignore[misc]  # of a type known when it runs
         def read_frames(self, trajectory, start, stop):
             read.append((trajectory, start))
             return super().read_frames(trajectory, start, stop)
@@ -251,7 +251,7 @@ def test_something_in_the_way_of_a_shard_is_told_and_goes_on(tmp_path):
     source = make_source(tmp_path)
     values = tmp_path / ".s.partial" / "store" / "pages" / "values" / "c"
 
-    class Blocking(type(source)):  # type: ignore[misc]
+    class Blocking(type(source)):  # type: ignore[misc]  # of a type known when it runs
         def read_frames(self, trajectory, start, stop):
             if trajectory == 3:
                 (values / "12").write_bytes(b"in the way")

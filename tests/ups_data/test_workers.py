@@ -1,6 +1,7 @@
 """Workers that die, hang, exit or raise end the iteration with a typed error, at once, and none is left behind."""
 
 import faulthandler
+import gc
 import multiprocessing
 import os
 import signal
@@ -40,6 +41,8 @@ class FailingSampler(ups_data.BalancedSampler):
 def nothing_left() -> Iterator[None]:
     children, shared = set(multiprocessing.active_children()), set(SHARED_MEMORY.iterdir())
     yield
+    # Persistent workers end with their loader, which an error's traceback may hold in a cycle.
+    gc.collect()
     assert set(multiprocessing.active_children()) <= children
     assert {path for path in set(SHARED_MEMORY.iterdir()) - shared if path.owner() and "torch" in path.name} == set()
 

@@ -32,7 +32,11 @@ class UniformSampler(Sampler):
         super().__init__(weights)
         self.amount = Amount.of(ratio, num_queries)
 
-    def most_queries(self, num_points: Int64[np.ndarray, " size"], page_points: int) -> int:  # noqa: ARG002
+    def most_queries(
+        self,
+        num_points: Int64[np.ndarray, " size"],
+        page_points: int,  # noqa: ARG002  of the contract
+    ) -> int:
         """Return a bound on the points of a draw, at any global step."""
         return int(self.amount.most_points(num_points).max())
 

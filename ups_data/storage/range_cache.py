@@ -101,7 +101,8 @@ class RangeCache:
         ]
         for first in range(0, len(pieces), _BATCH_BYTES // _PIECE_BYTES):
             batch = pieces[first : first + _BATCH_BYTES // _PIECE_BYTES]
-            self._attempt(lambda database, batch=batch: self._put(database, file, batch))  # type: ignore[misc]
+            # mypy sees no type for an argument that keeps the value of the loop.
+            self._attempt(lambda database, batch=batch: self._put(database, file, batch))  # type: ignore[misc]  # as above
 
     def drop(self, file: bytes, start: int, stop: int) -> None:
         """Let go of all ranges that hold bytes from `start` to `stop`."""
