@@ -93,7 +93,8 @@ def test_a_worker_that_fails_ends_the_iteration(failure: str, persistent: bool, 
     began = time.perf_counter()
     with pytest.raises(WorkerError, match=f"(?s){message}"):
         list(loader)
-    assert time.perf_counter() - began < 5
+    # It takes less than 5 seconds on a machine with time to spare; here it must only not hang.
+    assert time.perf_counter() - began < 30
     state = loader.state_dict()
     assert state["epoch"] == 1
     # What is left of the epoch, by a loader that does not fail.
