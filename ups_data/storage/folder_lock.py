@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import socket
 import time
 from pathlib import Path
@@ -36,10 +37,15 @@ def hold_folder(folder: Path, *, shared: bool, wait_s: float) -> int | None:
     """
     deadline = time.monotonic() + wait_s
     while True:
-        folder.mkdir(parents=True, exist_ok=True)
         try:
+            folder.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(folder / LOCK_NAME, os.O_RDWR | os.O_CREAT, 0o644)
         except FileNotFoundError:
+            continue
+        except FileExistsError:
+            # Its holder removed it between the refusal to make it and the look at what is there, or it is no folder.
+            if os.path.lexists(folder) and not folder.is_dir():
+                raise
             continue
         try:
             held = _try_lock(descriptor, folder, shared=shared)
@@ -53,6 +59,26 @@ def hold_folder(folder: Path, *, shared: bool, wait_s: float) -> int | None:
         if time.monotonic() >= deadline:
             raise BlockingIOError(describe_holder(folder))
         time.sleep(min(0.02, wait_s))
+
+
+def remove_held(folder: Path) -> None:
+    """Remove a folder that the caller holds alone, as far as that can be done.
+
+    The lock goes last: once it is gone somebody else may hold the folder, and what lay there is theirs.
+    """
+    try:
+        for left in folder.iterdir():
+            if left.name == LOCK_NAME:
+                continue
+            if left.is_dir() and not left.is_symlink():
+                shutil.rmtree(left, ignore_errors=True)
+            else:
+                left.unlink(missing_ok=True)
+        (folder / LOCK_NAME).unlink(missing_ok=True)
+        folder.rmdir()
+    except OSError:
+        # Not empty: somebody else began there, or what is left cannot be removed.
+        return
 
 
 def find_holders(folder: Path) -> Holders:

@@ -28,7 +28,7 @@ from ups_data.errors import StoreError, StoreExistsError
 from ups_data.schema import FORMAT_NAME, MANIFEST_NAME, FileEntry, Manifest
 from ups_data.storage.codec import ChunkCodec
 from ups_data.storage.exchange import exchange_names
-from ups_data.storage.folder_lock import LOCK_NAME, hold_folder
+from ups_data.storage.folder_lock import LOCK_NAME, hold_folder, remove_held
 from ups_data.storage.shard import ArraySpec, array_metadata, encode_shard, memory_file
 from ups_data.storage.tables import TrajectoryTables
 from ups_data.storage.tar_format import TAR_MANIFEST_NAME
@@ -137,7 +137,7 @@ class StoreWriter:
 
     def __exit__(self, *error: object) -> None:
         if not self._finished and not self.keep_unfinished:
-            shutil.rmtree(self.work, ignore_errors=True)
+            remove_held(self.work)
         self._release()
 
     def _hold(self) -> int | None:
@@ -157,7 +157,7 @@ class StoreWriter:
             check_destination(self.dest, overwrite=self._overwrite)
         except StoreExistsError:
             if not self._shared and not self.root.exists():
-                shutil.rmtree(self.work, ignore_errors=True)
+                remove_held(self.work)
             raise
         if not self._resume:
             self.clear()
@@ -189,7 +189,7 @@ class StoreWriter:
             return  # without locks nobody can tell whether it is in use
         shutil.rmtree(retired_path(self.dest), ignore_errors=True)
         if not self.root.exists():
-            shutil.rmtree(self.work, ignore_errors=True)
+            remove_held(self.work)
         os.close(descriptor)
 
     def adopt(self, entries: Iterable[FileEntry]) -> None:
@@ -268,7 +268,7 @@ class StoreWriter:
         except OSError as error:
             raise StoreError(f"cannot give the finished store its name {self.dest}: {error}") from error
         shutil.rmtree(retired, ignore_errors=True)
-        shutil.rmtree(self.work, ignore_errors=True)
+        remove_held(self.work)
 
     def _write_table(self, key: str, values: Shaped[np.ndarray, "..."]) -> None:
         import zarr
