@@ -139,7 +139,14 @@ def plan_conversion(source: Source, settings: ConvertSettings) -> ConvertPlan:
         SourceError: the source has no trajectory, or one with too many points.
         ConfigError: settings that cannot hold for this source.
     """
-    subject = Subject(kind=source.kind, axes=tuple(axis.name for axis in source.axes), fields=source.fields)
+    subject = Subject(
+        kind=source.kind,
+        axes=tuple(axis.name for axis in source.axes),
+        fields=source.fields,
+        specs=source.axes,
+        boundaries=source.boundaries,
+        missing_fields=source.missing_fields,
+    )
     importance = _plan_importance(source, settings, subject)
     infos = source.trajectories
     if not infos:

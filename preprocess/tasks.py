@@ -18,6 +18,7 @@ import io
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -272,7 +273,8 @@ class Worker:
                 raise SourceError(
                     f"{where}: coordinates must be finite and of shape {(info.num_points, len(source.axes))}"
                 )
-            return CloudGeometry(coordinates=coordinates), cloud_order(coordinates, curve=curve)
+            cells = partial(source.read_mesh, trajectory)
+            return CloudGeometry(coordinates=coordinates, read_mesh=cells), cloud_order(coordinates, curve=curve)
         _check_grid(source, info, parts, where)
         if self._grid_order is None or self._grid_order[0] != info.shape:
             self._grid_order = (info.shape, grid_order(info.shape, curve=curve))

@@ -24,9 +24,10 @@ def parse_options(pairs: list[str]) -> dict[str, Any]:
 
 
 def parse_recipe(text: str) -> dict[str, Any]:
-    """Read metrics and the other numbers of a recipe: `gradient=1,exponent=1.5,clip.quantile=0.99`."""
+    """Read metrics and other numbers of a recipe: `gradient,curvature=0.5,exponent=1.5`; a metric alone weighs 1."""
     recipe: dict[str, Any] = {}
-    for key, number in parse_numbers(text, "--importance").items():
+    parts = (part if "=" in part or part in {"exponent", "floor"} else f"{part}=1" for part in text.split(","))
+    for key, number in parse_numbers(",".join(parts), "--importance").items():
         group, _, member = key.partition(".")
         if key in {"exponent", "floor"}:
             recipe[key] = number

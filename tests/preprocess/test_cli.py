@@ -126,12 +126,21 @@ def test_convert_for_machines(waves: Path, tmp_path: Path) -> None:
 
 
 def test_what_is_typed_reaches_the_manifest(waves: Path, tmp_path: Path) -> None:
-    choices = ["--name", "mine", "--importance", "gradient=2,temporal_change=0.5", "--strata", 3, "--page-points", 16]
+    choices = [
+        "--name",
+        "mine",
+        "--importance",
+        "gradient=2,temporal_change=0.5,value",
+        "--strata",
+        3,
+        "--page-points",
+        16,
+    ]
     more = ["--codec", "zstd", "--split", "train=0.6,test=0.4", "--seed", 7, "--format", "arrays"]
     assert run("convert", waves, tmp_path / "s", *choices, *more).exit_code == 0
     manifest = ups_data.open_store(tmp_path / "s").manifest
     assert (manifest.name, manifest.codec, manifest.splits) == ("mine", "zstd", {"train": 3, "test": 2})
-    assert manifest.importance.metrics == {"gradient": 2.0, "temporal_change": 0.5}
+    assert manifest.importance.metrics == {"gradient": 2.0, "temporal_change": 0.5, "value": 1.0}
     assert (manifest.layout.num_strata, manifest.layout.page_points, manifest.layout.seed) == (3, 16, 7)
 
 
@@ -282,7 +291,8 @@ def test_a_finished_store_is_replaced_only_when_asked(store: Path, waves: Path) 
         (["--importance", "clip.times_mean=0.1"], "clip.times_mean: Input should be greater than or equal to 1"),
         (["--importance", "clip.quantile=0.9,clip.times_mean=9"], "clip takes quantile or times_mean, one of them"),
         (["--importance", "json:dumps=1"], "metric 'json:dumps' is of type function and no metric"),
-        (["--importance", "gradient"], "--importance must be NAME=NUMBER,NAME=NUMBER,..., got 'gradient'"),
+        (["--importance", "gradient=a"], "--importance must be NAME=NUMBER,NAME=NUMBER,..., got 'gradient=a'"),
+        (["--importance", "distance:wall"], "'distance:wall' names nothing that distances can be taken to"),
         (["--importance", "gradient=1,gradient=2"], "--importance must name every entry once"),
         (["--importance", "gradient=-1"], "importance.metrics.gradient: Input should be greater than 0"),
         (["--split", "train=0.5,test=0.4"], "shares of the splits must add up to 1"),

@@ -17,6 +17,7 @@ from preprocess.validate import validate
 from tests.preprocess.sources.meshes import box, plane, with_data
 from tests.preprocess.sources.specimens import CORNERS, crash_arrays, random, write_crash, write_physicsnemo
 from ups_data.errors import SourceError
+from ups_data.schema import ImportanceSpec
 from ups_data.storage import open_store
 
 
@@ -109,6 +110,17 @@ def test_edges_of_a_crash_are_cells(tmp_path: Path) -> None:
     assert mesh is not None
     np.testing.assert_array_equal(mesh.connectivity.reshape(-1, 2), arrays["edges"])
     assert validate(tmp_path / "store").problems == ()
+
+
+def test_importance_by_the_distance_to_the_faces_around_a_mesh(tmp_path: Path) -> None:
+    with_data(box(4)).save(tmp_path / "a.vtu")
+    recipe = ImportanceSpec(metrics={"distance": 1.0}, exponent=1.0, floor=0.0)
+    convert(open_source([tmp_path / "a.vtu"]), tmp_path / "store", ConvertSettings(importance=recipe))
+    store = open_store(tmp_path / "store")
+    nodes = store.coordinates(0)
+    to_border = np.minimum(nodes, 1 - nodes).min(axis=1)
+    near = 1 / (1 + to_border / 0.05)
+    np.testing.assert_allclose(store.importance(0), near / near.mean(), rtol=1e-6)
 
 
 def test_clouds_have_none(tmp_path: Path) -> None:

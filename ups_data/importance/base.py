@@ -12,13 +12,15 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 from jaxtyping import Float, Float64, Int32
 
-from ups_data.schema import FieldSpec, GeometryKind
+from ups_data.mesh import Mesh
+from ups_data.schema import AxisSpec, BoundarySpec, FieldSpec, GeometryKind
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,11 +31,17 @@ class Subject:
         kind: kind of geometry.
         axes: names of the axes, in stored order.
         fields: fields in channel order.
+        specs: extent, period and kind of each axis; empty where they are not known, and then all are linear.
+        boundaries: conditions on the boundary of the domain that the source tells.
+        missing_fields: fields that may lack values.
     """
 
     kind: GeometryKind
     axes: tuple[str, ...]
     fields: tuple[FieldSpec, ...]
+    specs: tuple[AxisSpec, ...] = ()
+    boundaries: tuple[BoundarySpec, ...] = ()
+    missing_fields: frozenset[str] = frozenset()
 
     @property
     def num_channels(self) -> int:
@@ -66,9 +74,15 @@ class GridGeometry:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class CloudGeometry:
-    """What a metric on scattered points may know: their coordinates (N, D)."""
+    """What a metric on scattered points may know.
+
+    Attributes:
+        coordinates: of the points (N, D).
+        read_mesh: gives the cells between them, None where there are none; read when a metric asks for them.
+    """
 
     coordinates: Float[np.ndarray, "point dim"]
+    read_mesh: Callable[[], Mesh | None] | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:

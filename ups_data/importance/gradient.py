@@ -6,19 +6,25 @@ import numpy as np
 from jaxtyping import Float
 
 from ups_data.importance.base import Geometry, GridGeometry, RootMeanSquareMetric, Subject
-from ups_data.importance.differences import axis_derivative, slabs
+from ups_data.importance.differences import slabs
 from ups_data.importance.least_squares import CloudGradient
+from ups_data.importance.sphere import Arcs, on_unit_sphere
 
 
 class GradientMetric(RootMeanSquareMetric):
     """Root mean square over frames of |grad u|, per channel, in units of the channel per unit of length.
 
-    By differences on grids, by least squares over the nearest neighbours on scattered points.
+    By differences on grids, by least squares over the nearest neighbours on scattered points. Latitudes and longitudes
+    count as arcs of the unit sphere.
     """
 
     def __init__(self, geometry: Geometry, subject: Subject) -> None:
         super().__init__(geometry, subject)
-        self._cloud = None if isinstance(geometry, GridGeometry) else CloudGradient(geometry.coordinates)
+        self._cloud = (
+            None
+            if isinstance(geometry, GridGeometry)
+            else CloudGradient(on_unit_sphere(geometry.coordinates, subject.specs))
+        )
 
     def update(self, frame: Float[np.ndarray, "channel *space"]) -> None:
         """Add the squared gradient of one frame."""
@@ -26,7 +32,7 @@ class GradientMetric(RootMeanSquareMetric):
             self.add_squares(self._cloud.squared_norm(frame.astype(np.float64)))
         elif isinstance(self.geometry, GridGeometry):
             for part, own, values, geometry in slabs(frame, self.geometry):
-                squares = np.zeros_like(values)
+                arcs, squares = Arcs.of(geometry, self.subject.specs), np.zeros_like(values)
                 for axis in range(len(geometry.axes)):
-                    squares += np.square(axis_derivative(values, geometry, axis))
-                self.add_squares(squares[:, own], part)
+                    squares += np.square(arcs.derivative(values, axis))
+                self.add_squares(arcs.fill_poles(squares, values)[:, own], part)

@@ -9,6 +9,7 @@ from ups_data.errors import ConfigError, SchemaError, suggest
 from ups_data.importance.base import Geometry, ImportanceMetric, Subject
 from ups_data.importance.curvature import CurvatureMetric
 from ups_data.importance.custom import FunctionFactory, is_custom, load_factory
+from ups_data.importance.distance import DistanceMetric, distance_to
 from ups_data.importance.gradient import GradientMetric
 from ups_data.importance.temporal_change import TemporalChangeMetric
 from ups_data.importance.value import ValueMetric
@@ -23,7 +24,10 @@ METRICS: dict[str, type[ImportanceMetric]] = {
     "variance": VarianceMetric,
     "vorticity": VorticityMetric,
     "value": ValueMetric,
+    "distance": DistanceMetric,
 }
+
+_DISTANCE_TO = "distance:"
 
 _SLICE_POINTS = 2**20
 
@@ -43,7 +47,7 @@ def check_metrics(spec: ImportanceSpec, subject: Subject | None = None) -> None:
         ConfigError: a metric of the user's own that cannot be imported, or is none.
     """
     for name in spec.metrics:
-        if name not in METRICS and not is_custom(name):
+        if name not in METRICS and not name.startswith(_DISTANCE_TO) and not is_custom(name):
             raise SchemaError(
                 f"there is no importance metric {name!r}. {suggest(name, METRICS)} One of your own: module:function."
             )
@@ -143,6 +147,8 @@ class ImportanceMap:
 
 
 def _factory(name: str) -> type[ImportanceMetric] | FunctionFactory:
+    if name.startswith(_DISTANCE_TO):
+        return distance_to(name.removeprefix(_DISTANCE_TO))
     return METRICS[name] if name in METRICS else load_factory(name)
 
 
