@@ -39,7 +39,7 @@ from ups_data.storage import TarStore, open_store
 from ups_data.storage.base import PagePoints
 from ups_data.storage.byte_store import ByteStore, LocalByteStore
 from ups_data.storage.mesh_arrays import MESH_GROUP
-from ups_data.storage.shard import ShardedArray
+from ups_data.storage.sharded_array import ShardedArray
 from ups_data.storage.tables import TrajectoryTables
 from ups_data.storage.tar_format import TAR_MANIFEST_NAME, ZARR_PREFIX, TarManifest
 from ups_data.storage.tar_store import read_tar_manifest

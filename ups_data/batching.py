@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from ups_data.collate import BatchCost, BatchOrigin, Room, SparseBatch, collate_samples
-from ups_data.dataset import QueryDataset, SparseSample
+from ups_data.dataset import QueryDataset
 from ups_data.errors import StateError, WorkerError
 from ups_data.mixture import MixtureDataset
 from ups_data.order import BatchRequest, Order
@@ -45,17 +45,14 @@ class BatchBuilder(torch.utils.data.Dataset[SparseBatch]):
     def _build(self, request: BatchRequest) -> SparseBatch:
         dataset = self.datasets[request.dataset]
 
-        def draw(index: int) -> SparseSample:
-            return dataset.sample(index, epoch=request.epoch, step=request.step)
-
         count = dataset.store.read_count
         before, started = replace(count), time.perf_counter()
         chosen = request.indices.tolist()
         batch = collate_samples(
-            [draw(index) for index in chosen],
+            dataset.samples(chosen, epoch=request.epoch, step=request.step),
             num_padding=request.num_padding,
             # A rank whose whole slice is padding still needs the shapes of a sample.
-            like=None if chosen else draw(0),
+            like=None if chosen else dataset.sample(0, epoch=request.epoch, step=request.step),
             room=self.rooms[request.dataset],
         )
         batch.cost = BatchCost(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import get_args
+from typing import Self, get_args
 
 import numpy as np
 import torch
@@ -17,9 +18,11 @@ from ups_data.pages import PageDraw, PointDraw
 from ups_data.samplers import DrawKey, Sampler
 from ups_data.schema import ChannelStatistics, Estimand, FieldSpec, ParameterSpec
 from ups_data.statistics import Normaliser
-from ups_data.storage import Store
+from ups_data.storage import Store, ZarrStore
+from ups_data.storage.read_ahead import ReadAhead
 
 _VALUE_SHARDS = "pages/values/c/"
+_AHEAD_BYTES = 64 * 2**20
 _DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
@@ -145,6 +148,26 @@ class _Queries:
         )
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Read:
+    """All that a sample is made of, as it was read.
+
+    Attributes:
+        sample, trajectory: their numbers.
+        frames: of inputs and of targets.
+        queries: what was drawn.
+        inputs: (T_in, C, N).
+        input_coords: (N, D) for points, None on grids.
+    """
+
+    sample: int
+    trajectory: int
+    frames: tuple[tuple[int, ...], tuple[int, ...]]
+    queries: _Queries
+    inputs: Float[np.ndarray, "time channel point"]
+    input_coords: Float64[np.ndarray, "point dim"] | None
+
+
 class QueryDataset(torch.utils.data.Dataset[SparseSample]):
     """Samples with sparse queries: every window of every trajectory of a split is one.
 
@@ -221,14 +244,33 @@ class QueryDataset(torch.utils.data.Dataset[SparseSample]):
             epoch: number of the epoch, which changes the drawn points.
             step: global step, which a schedule turns into the number of points.
         """
-        trajectory, first = self.locate(index)
-        inputs, targets = self.window.input_frames(first), self.window.target_frames(first)
-        block = self.store.block_of(trajectory, targets)
-        layout = self.store.layout(trajectory, block)
-        draw = self.sampler.draw(layout, DrawKey(seed=self.seed, epoch=epoch, sample=index, step=step))
-        read = self._read_pages if isinstance(draw, PageDraw) else self._read_points
-        queries = read((trajectory, block), targets, draw)  # type: ignore[arg-type]  # chosen by its type
-        return self._assemble(index, trajectory, (inputs, targets), queries)
+        return self._assemble(self._read(DrawKey(seed=self.seed, epoch=epoch, sample=index, step=step)))
+
+    def samples(self, indices: Sequence[int], *, epoch: int = 0, step: int = 0) -> list[SparseSample]:
+        """Return several samples, each the same as `sample` gives.
+
+        From a remote store all that they need is read at once, up to 64 MiB at a time.
+        """
+        keys = [DrawKey(seed=self.seed, epoch=epoch, sample=index, step=step) for index in indices]
+        store = self.store
+        if not isinstance(store, ZarrStore) or not store.is_remote:
+            return [self._assemble(self._read(key)) for key in keys]
+        found: list[SparseSample] = []
+        while len(found) < len(keys):
+            ahead = ReadAhead(store.arrays)
+            rehearsing, stop = self.on(store.with_rows(ahead.rehearsal())), len(found)
+            while stop < len(keys) and (stop == len(found) or ahead.num_bytes < _AHEAD_BYTES):
+                rehearsing._read(keys[stop])  # noqa: SLF001  another of this class
+                stop += 1
+            reading = self.on(store.with_rows(ahead.read()))
+            found += [reading._assemble(reading._read(key)) for key in keys[len(found) : stop]]  # noqa: SLF001  as above
+        return found
+
+    def on(self, store: Store) -> Self:
+        """Return this dataset on another handle of the same store."""
+        other = copy.copy(self)
+        other.store = store
+        return other
 
     def locate(self, index: int) -> tuple[int, int]:
         """Return the trajectory and the first frame of a sample."""
@@ -398,27 +440,38 @@ class QueryDataset(torch.utils.data.Dataset[SparseSample]):
             weights=weights,
         )
 
-    def _assemble(
-        self,
-        index: int,
-        trajectory: int,
-        frames: tuple[tuple[int, ...], tuple[int, ...]],
-        queries: _Queries,
-    ) -> SparseSample:
-        inputs, targets = frames
-        input_values, input_valid = self._read_inputs(trajectory, inputs)
+    def _read(self, key: DrawKey) -> _Read:
+        """Draw the points of a sample, and read all that it needs."""
+        store = self.store
+        trajectory, first = self.locate(key.sample)
+        inputs, targets = self.window.input_frames(first), self.window.target_frames(first)
+        block = store.block_of(trajectory, targets)
+        draw = self.sampler.draw(store.layout(trajectory, block), key)
+        read = self._read_pages if isinstance(draw, PageDraw) else self._read_points
+        return _Read(
+            sample=key.sample,
+            trajectory=trajectory,
+            frames=(inputs, targets),
+            queries=read((trajectory, block), targets, draw),  # type: ignore[arg-type]  # chosen by its type
+            inputs=store.read_frames(trajectory, inputs, self._input_channels),
+            input_coords=None if self.geometry == "grid" else store.coordinates(trajectory),
+        )
+
+    def _assemble(self, read: _Read) -> SparseSample:
+        trajectory, (inputs, targets), queries = read.trajectory, read.frames, read.queries
+        input_values, input_valid = self._make_inputs(trajectory, read.inputs)
         values, target_valid = self._fill(self._apply(queries.values, self._normalisers.target), self._target_channels)
-        dtype, on_grid, store = _DTYPES[self.dtype], self.geometry == "grid", self.store
-        axes = store.axes(trajectory) if on_grid else ()
+        dtype, store = _DTYPES[self.dtype], self.store
+        axes = store.axes(trajectory) if read.input_coords is None else ()
         times = store.times(trajectory)
         return SparseSample(
-            sample_id=index,
+            sample_id=read.sample,
             trajectory=trajectory,
             input_frames=inputs,
             target_frames=targets,
             inputs=input_values,
             input_axes=tuple(_as_tensor(axis, dtype) for axis in axes),
-            input_coords=None if on_grid else _as_tensor(store.coordinates(trajectory), dtype),
+            input_coords=None if read.input_coords is None else _as_tensor(read.input_coords, dtype),
             query_coords=_as_tensor(queries.coordinates, dtype),
             query_targets=_as_tensor(values, dtype),
             query_weights=_as_tensor(self.sampler.finish_weights(queries.weights), dtype),
@@ -431,10 +484,9 @@ class QueryDataset(torch.utils.data.Dataset[SparseSample]):
             target_valid=None if target_valid is None else torch.from_numpy(target_valid),
         )
 
-    def _read_inputs(
-        self, trajectory: int, frames: tuple[int, ...]
+    def _make_inputs(
+        self, trajectory: int, values: Float[np.ndarray, "time channel point"]
     ) -> tuple[Float[torch.Tensor, "time channel *space"], Bool[torch.Tensor, "time channel *space"] | None]:
-        values = self.store.read_frames(trajectory, frames, self._input_channels)
         normalised = self._apply(values.transpose(0, 2, 1), self._normalisers.input)
         filled, valid = self._fill(normalised, self._input_channels)
         shape = (*values.shape[:2], *self.store.shape(trajectory))

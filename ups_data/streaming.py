@@ -10,18 +10,18 @@ members follow from the store's tables, and whatever differs is refused.
 
 from __future__ import annotations
 
-import copy
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
-from jaxtyping import Integer, Shaped
+from jaxtyping import Shaped
 
 from ups_data.dataset import QueryDataset, SparseSample
 from ups_data.errors import CorruptionError, DatasetError
 from ups_data.storage import ZarrStore
-from ups_data.storage.shard import ArraySpec, RowReader
+from ups_data.storage.rows import HeldRows
+from ups_data.storage.shard import ArraySpec
 from ups_data.storage.tar_format import (
     Group,
     Span,
@@ -70,38 +70,6 @@ def decode_queries(
     return stage
 
 
-class HeldRows(RowReader):
-    """Rows of one array that came by and are still needed."""
-
-    def __init__(self, spec: ArraySpec) -> None:
-        self.spec = spec
-        self._held: dict[int, Shaped[np.ndarray, "row *chunk"]] = {}
-
-    def hold(self, span: Span, rows: Shaped[np.ndarray, "row *chunk"]) -> None:
-        """Keep the rows of a span."""
-        self._held[span.start] = rows
-
-    def drop(self, span: Span) -> None:
-        """Let go of the rows of a span."""
-        del self._held[span.start]
-
-    def read_rows(self, rows: Integer[np.ndarray, " row"]) -> Shaped[np.ndarray, "row *chunk"]:
-        """Return the given rows, in the given order."""
-        self._check_rows(rows)
-        found = np.empty((rows.size, *self.spec.chunk_shape[1:]), dtype=np.dtype(self.spec.dtype).newbyteorder("<"))
-        starts = np.array(sorted(self._held), dtype=np.int64)
-        places = np.searchsorted(starts, rows, side="right") - 1
-        for place in np.unique(places).tolist():
-            here = places == place
-            start = int(starts[place]) if place >= 0 else 0
-            held = self._held[start] if place >= 0 else found[:0]
-            within = rows[here] - start
-            if (within >= len(held)).any():
-                raise CorruptionError(f"rows {rows.min()} to {rows.max()} of {self.spec.key} have not come; {_MEND}")
-            found[here] = held[within]
-        return found
-
-
 class SampleStream:
     """Takes the groups of trajectories one after another, and gives the samples that are complete.
 
@@ -117,8 +85,7 @@ class SampleStream:
         self._store, self._epoch, self._step = store, epoch, step
         self._specs = {key: reader.spec for key, reader in store.arrays.items() if in_tar(key)}
         self._rows = {key: HeldRows(spec) for key, spec in self._specs.items()}
-        self._dataset = copy.copy(dataset)
-        self._dataset.store = store.with_rows({**store.arrays, **self._rows})
+        self._dataset = dataset.on(store.with_rows({**store.arrays, **self._rows}))
         self._expected: Iterator[Group] = iter(())
         self._next: Group | None = None
         self._samples = range(0)
@@ -170,7 +137,7 @@ class SampleStream:
             rows = _parse_member(
                 self._specs[span.key], span, members[suffix], checksums.get(suffix), f"{where}.{suffix}"
             )
-            self._rows[span.key].hold(span, rows)
+            self._rows[span.key].hold(span.start, rows)
         self._held.append(group)
 
     def _check_description(self, group: Group, text: object, where: str) -> dict[str, object]:
@@ -208,7 +175,7 @@ class SampleStream:
         for group in self._held:
             if done(group):
                 for span in group.spans:
-                    self._rows[span.key].drop(span)
+                    self._rows[span.key].drop(span.start)
         self._held = [group for group in self._held if not done(group)]
 
 

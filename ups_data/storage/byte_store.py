@@ -61,11 +61,13 @@ class ByteStore(ABC):
     Attributes:
         location: path or URL of the root, for messages; holds no credentials.
         survives_fork: whether a process that was forked after reads in its parent can read, too.
+        is_remote: whether it is round trips that take the time, so that ranges had better be read at once.
         num_attempts: how often a file is read whose content is refused; far away, it may have been damaged on its way.
     """
 
     location: str
     survives_fork: bool = True
+    is_remote: bool = False
     num_attempts: int = 1
 
     def __init__(self) -> None:

@@ -55,7 +55,7 @@ class CachedByteStore(ByteStore):
     def __init__(self, inner: ByteStore, options: CacheOptions) -> None:
         super().__init__()
         self.location, self.survives_fork = inner.location, inner.survives_fork
-        self.num_attempts = inner.num_attempts
+        self.is_remote, self.num_attempts = inner.is_remote, inner.num_attempts
         self.options = options
         self._inner = inner
         self._cache = RangeCache(Path(options.path), options.max_bytes)

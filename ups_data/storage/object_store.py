@@ -51,6 +51,7 @@ class ObjectByteStore(ByteStore):
     """
 
     survives_fork = False
+    is_remote = True
 
     def __init__(self, url: str, options: RemoteOptions) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""One array of a store: Zarr v3 metadata, shards of inner chunks, and reading rows of them.
+"""One array of a store: Zarr v3 metadata, and shards of inner chunks.
 
 A shard is what Zarr's `sharding_indexed` codec specifies: encoded inner chunks one after another, then an index of
 (offset, length) pairs as little-endian uint64 in C order of the chunks, then the CRC32C of the index. Inner
@@ -11,24 +11,19 @@ from __future__ import annotations
 
 import json
 import math
-from abc import ABC, abstractmethod
-from collections import OrderedDict
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import google_crc32c
 import numpy as np
-from jaxtyping import Integer, Shaped, UInt8, UInt64
+from jaxtyping import Shaped
 
-from ups_data.errors import CorruptionError, StoreNotFoundError
+from ups_data.errors import CorruptionError
 from ups_data.schema import CodecName
-from ups_data.storage.byte_store import ByteStore, CheckedRange
-from ups_data.storage.codec import CRC_BYTES, ChunkCodec, Row
+from ups_data.storage.codec import CRC_BYTES, ChunkCodec
 
-_INDEX_ENTRY_BYTES = 16
-_MISSING = np.uint64(2**64 - 1)
-_MAX_CACHED_INDEX_BYTES = 64 * 2**20
+INDEX_ENTRY_BYTES = 16
+MISSING = np.uint64(2**64 - 1)
 _MAX_CHUNK_BYTES = 2**31
 
 
@@ -85,7 +80,7 @@ class ArraySpec:
     @property
     def uncompressed_bytes(self) -> int:
         """Bytes of all shards with the codec `none`: values, a checksum a row, and an index a shard."""
-        index = self.rows_per_shard * _INDEX_ENTRY_BYTES + CRC_BYTES
+        index = self.rows_per_shard * INDEX_ENTRY_BYTES + CRC_BYTES
         return self.num_rows * (self.codec_of_chunk.chunk_bytes + CRC_BYTES) + self.num_shards * index
 
     @property
@@ -102,138 +97,12 @@ class ArraySpec:
 def encode_shard(spec: ArraySpec, rows: Shaped[np.ndarray, "row *chunk"]) -> bytes:
     """Encode up to `rows_per_shard` rows as the bytes of one shard."""
     content, lengths = spec.codec_of_chunk.encode_run(rows)
-    index = np.full((spec.rows_per_shard, 2), _MISSING, dtype="<u8")
+    index = np.full((spec.rows_per_shard, 2), MISSING, dtype="<u8")
     index[: len(lengths), 0] = np.cumsum(lengths) - lengths
     index[: len(lengths), 1] = lengths
     encoded_index = index.tobytes()
     checksum = google_crc32c.value(encoded_index).to_bytes(CRC_BYTES, "little")
     return b"".join([content, encoded_index, checksum])
-
-
-class RowReader(ABC):
-    """Reads rows of one array, wherever they stand.
-
-    Attributes:
-        spec: the array, as the Zarr store has it.
-    """
-
-    spec: ArraySpec
-
-    @abstractmethod
-    def read_rows(self, rows: Integer[np.ndarray, " row"]) -> Shaped[np.ndarray, "row *chunk"]:
-        """Read the given rows, in the given order.
-
-        Neighbouring rows that are asked one after another are read as one range.
-
-        Raises:
-            CorruptionError: a row's bytes are not what was written; names file and row.
-        """
-
-    def _check_rows(self, rows: Integer[np.ndarray, " row"]) -> None:
-        if rows.size and (rows.min() < 0 or rows.max() >= self.spec.num_rows):
-            raise IndexError(f"{self.spec.key}: rows {rows.min()} to {rows.max()} outside of [0, {self.spec.num_rows})")
-
-    def _as_values(self, raw: UInt8[np.ndarray, "row byte"]) -> Shaped[np.ndarray, "row *chunk"]:
-        return raw.view(np.dtype(self.spec.dtype).newbyteorder("<")).reshape(len(raw), *self.spec.chunk_shape[1:])
-
-
-class ShardedArray(RowReader):
-    """Reads rows of one array from its shards: ranges merged, checksums compared, shard indices cached."""
-
-    def __init__(self, spec: ArraySpec, source: ByteStore) -> None:
-        self.spec = spec
-        self._source = source
-        self._codec = spec.codec_of_chunk
-        self._indices: OrderedDict[int, UInt64[np.ndarray, "row 2"]] = OrderedDict()
-
-    def __getstate__(self) -> dict[str, object]:
-        return {"spec": self.spec, "source": self._source}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(state["spec"], state["source"])  # type: ignore[misc]  # a copy starts with an empty cache
-
-    def read_rows(self, rows: Integer[np.ndarray, " row"]) -> Shaped[np.ndarray, "row *chunk"]:
-        """Read the given rows, in the given order."""
-        self._check_rows(rows)
-        raw = np.empty((rows.size, self._codec.chunk_bytes), dtype=np.uint8)
-        breaks = (np.diff(rows) != 1) | (rows[1:] % self.spec.rows_per_shard == 0)
-        edges = [0, *(np.flatnonzero(breaks) + 1).tolist(), rows.size]
-        runs = [(int(rows[start]), raw[start:stop]) for start, stop in pairwise(edges) if stop > start]
-        self._load_indices({first // self.spec.rows_per_shard for first, _ in runs})
-        self._source.read_checked([self._range_of(first, out) for first, out in runs])
-        return self._as_values(raw)
-
-    def _range_of(self, first_row: int, out: Shaped[np.ndarray, "..."]) -> CheckedRange:
-        """Return where neighbouring rows lie, to be decoded into `out`."""
-        shard, first = divmod(first_row, self.spec.rows_per_shard)
-        key = self.spec.shard_key(shard)
-        begin, lengths = self._place(shard, first, len(out))
-
-        def accept(data: bytes) -> None:
-            self._codec.decode_run(np.frombuffer(data, dtype=np.uint8), lengths, out, where=Row(key=key, number=first))
-
-        return CheckedRange(key=key, offset=begin, length=sum(lengths), accept=accept)
-
-    def _place(self, shard: int, first: int, count: int) -> tuple[int, list[int]]:
-        """Return where neighbouring rows begin in their shard, and how long each is."""
-        size = self._codec.encoded_bytes
-        if size is not None:
-            return first * size, [size] * count
-        places = self._indices[shard][first : first + count]
-        offsets, lengths = places[:, 0], places[:, 1]
-        if (offsets == _MISSING).any() or (offsets[1:] != offsets[:-1] + lengths[:-1]).any():
-            raise CorruptionError(f"{self.spec.shard_key(shard)}: the index does not list its rows one after another")
-        return int(offsets[0]), lengths.tolist()
-
-    def _load_indices(self, shards: set[int]) -> None:
-        """Have the indices of the given shards, where rows cannot be found without; read those that are new at once."""
-        if self._codec.encoded_bytes is not None:
-            return
-        missing = sorted(shards - self._indices.keys())
-        self._source.read_checked([self._index_range(shard, self._indices) for shard in missing])
-        for shard in shards:
-            self._indices.move_to_end(shard)
-        bytes_each = self.spec.rows_per_shard * _INDEX_ENTRY_BYTES
-        while len(self._indices) * bytes_each > _MAX_CACHED_INDEX_BYTES and len(self._indices) > len(shards):
-            self._indices.popitem(last=False)
-
-    def read_shard_index(self, shard: int) -> UInt64[np.ndarray, "row 2"]:
-        """Read and check the index of a shard: (offset, length) of each row.
-
-        Raises:
-            CorruptionError: checksum mismatch, or an entry that points outside of the shard's chunks.
-        """
-        found: dict[int, UInt64[np.ndarray, "row 2"]] = {}
-        self._source.read_checked([self._index_range(shard, found)])
-        return found[shard]
-
-    def _index_range(self, shard: int, found: dict[int, UInt64[np.ndarray, "row 2"]]) -> CheckedRange:
-        """Return where the index of a shard lies, to be put into `found` when it was checked."""
-        key = self.spec.shard_key(shard)
-        length = self.spec.rows_per_shard * _INDEX_ENTRY_BYTES
-        try:
-            end = self._source.size(key) - CRC_BYTES - length
-        except StoreNotFoundError as error:
-            raise CorruptionError(f"{error}: restore it or convert again") from error
-        if end < 0:
-            raise CorruptionError(f"{key} is too short to hold its index: restore it or convert again")
-
-        def accept(data: bytes) -> None:
-            found[shard] = _parse_index(key, data, end)
-
-        return CheckedRange(key=key, offset=end, length=length + CRC_BYTES, accept=accept)
-
-
-def _parse_index(key: str, data: bytes, end: int) -> UInt64[np.ndarray, "row 2"]:
-    """Check the index of a shard, whose chunks end at byte `end`."""
-    entries, stated = data[:-CRC_BYTES], data[-CRC_BYTES:]
-    if google_crc32c.value(entries) != int.from_bytes(stated, "little"):
-        raise CorruptionError(f"{key}: checksum of the shard index does not match; restore it or convert again")
-    index = np.frombuffer(entries, dtype="<u8").reshape(-1, 2)
-    used = index[index[:, 0] != _MISSING]
-    if (used > end).any() or (used[:, 0] + used[:, 1] > end).any():
-        raise CorruptionError(f"{key}: the shard index points outside of the shard; restore it or convert again")
-    return index
 
 
 def array_metadata(spec: ArraySpec) -> dict[str, Any]:

@@ -6,7 +6,6 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import Sequence
 from functools import partial
-from itertools import pairwise
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -17,9 +16,10 @@ from ups_data.errors import CorruptionError
 from ups_data.schema import MAX_MANIFEST_BYTES, FileEntry
 from ups_data.storage.byte_store import ByteStore, CheckedRange
 from ups_data.storage.codec import CRC_BYTES, Row
-from ups_data.storage.shard import ArraySpec, RowReader
+from ups_data.storage.rows import FileRows, RowPlaces, RowReader
+from ups_data.storage.shard import ArraySpec
 from ups_data.storage.tar_format import INDEX_DTYPE, TAR_MANIFEST_NAME, ZARR_PREFIX, TarManifest, in_tar, npy_header
-from ups_data.storage.zarr_store import ZarrStore
+from ups_data.storage.zarr_store import ZarrStore, reopen
 
 _MAX_CACHED_INDEX_BYTES = 64 * 2**20
 _MEND = "restore the file or pack the store again"
@@ -32,7 +32,7 @@ class MetadataByteStore(ByteStore):
         super().__init__()
         self._inner = inner
         self.location, self.survives_fork = inner.location, inner.survives_fork
-        self.num_attempts = inner.num_attempts
+        self.is_remote, self.num_attempts = inner.is_remote, inner.num_attempts
         self.count = inner.count
 
     def bind(self, entries: Sequence[FileEntry]) -> None:
@@ -70,20 +70,24 @@ class TarShards:
         source.bind(self.manifest.files)
         self._indices: OrderedDict[int, Shaped[np.ndarray, " member"]] = OrderedDict()
 
-    def members(self, shards: Sequence[int]) -> dict[int, Shaped[np.ndarray, " member"]]:
-        """Return the members of each shard, by array and row; JSON members last.
+    def index_ranges(self, shards: Sequence[int]) -> list[CheckedRange]:
+        """Return the indices that are not known yet, to be kept when they are accepted."""
+        return [self._index_range(shard) for shard in shards if shard not in self._indices]
+
+    def members(self, shard: int) -> Shaped[np.ndarray, " member"]:
+        """Return the members of a shard, by array and row; JSON members last.
 
         Raises:
             CorruptionError: an index that is not what was written, or that points outside of its tar.
         """
-        missing = [shard for shard in shards if shard not in self._indices]
-        self.source.read_checked([self._index_range(shard) for shard in missing])
-        found = {shard: self._indices[shard] for shard in shards}
-        for shard in shards:
-            self._indices.move_to_end(shard)
+        self.source.read_checked(self.index_ranges([shard]))
+        self._indices.move_to_end(shard)
+        return self._indices[shard]
+
+    def trim(self) -> None:
+        """Let go of the oldest indices, where they are many."""
         while len(self._indices) > 1 and sum(one.nbytes for one in self._indices.values()) > _MAX_CACHED_INDEX_BYTES:
             self._indices.popitem(last=False)
-        return found
 
     def _index_range(self, shard: int) -> CheckedRange:
         entry = self._entries[self.manifest.shards[shard].index]
@@ -110,69 +114,59 @@ class TarShards:
         return np.sort(members, order=["array", "first_row"])
 
 
-class TarArray(RowReader):
+class TarArray(FileRows):
     """Reads rows of one array from the members of tar shards."""
 
     def __init__(self, spec: ArraySpec, shards: TarShards) -> None:
-        self.spec = spec
+        self.spec, self.source = spec, shards.source
         self._shards = shards
         number = shards.manifest.arrays.index(spec.key)
         self._number = number
         self._starts = np.array([shard.rows[number][0] for shard in shards.manifest.shards], dtype=np.int64)
         # Members hold values as they are, whatever codec the Zarr store has.
-        self._codec = spec.codec_of_chunk.uncompressed()
-        self._record_bytes = self._codec.chunk_bytes + CRC_BYTES
+        self.codec = spec.codec_of_chunk.uncompressed()
+        self._record_bytes = self.codec.chunk_bytes + CRC_BYTES
 
-    def read_rows(self, rows: Integer[np.ndarray, " row"]) -> Shaped[np.ndarray, "row *chunk"]:
-        """Read the given rows, in the given order."""
-        self._check_rows(rows)
-        raw = np.empty((rows.size, self._codec.chunk_bytes), dtype=np.uint8)
-        shards, offsets = self._locate(rows.astype(np.int64))
-        breaks = (np.diff(offsets) != self._record_bytes) | (np.diff(shards) != 0) | (np.diff(rows) != 1)
-        edges = [0, *(np.flatnonzero(breaks) + 1).tolist(), rows.size]
-        self._shards.source.read_checked(
-            [
-                self._range_of(int(shards[start]), int(offsets[start]), int(rows[start]), raw[start:stop])
-                for start, stop in pairwise(edges)
-                if stop > start
-            ]
-        )
-        return self._as_values(raw)
+    def index_ranges(self, rows: Integer[np.ndarray, " row"]) -> list[CheckedRange]:
+        """Return the indices of tar files that are not known yet."""
+        return self._shards.index_ranges(np.unique(self._shards_of(rows)).tolist())
 
-    def _range_of(self, shard: int, offset: int, first: int, out: Shaped[np.ndarray, "..."]) -> CheckedRange:
-        key = self._shards.manifest.shards[shard].key
-        accept = partial(
-            _decode,
-            codec=self._codec,
-            lengths=[self._record_bytes] * len(out),
-            out=out,
-            where=Row(key=f"{key}: {self.spec.key}", number=first),
-        )
-        return CheckedRange(key=key, offset=offset, length=self._record_bytes * len(out), accept=accept)
+    def find(self, rows: Integer[np.ndarray, " row"]) -> RowPlaces:
+        """Return where rows lie."""
+        shards = self._shards_of(rows)
+        offsets = np.empty_like(shards)
+        for shard in np.unique(shards).tolist():
+            here = shards == shard
+            offsets[here] = self._find_in(shard, rows[here].astype(np.int64))
+        return RowPlaces(files=shards, offsets=offsets, lengths=np.full(rows.size, self._record_bytes, dtype=np.int64))
 
-    def _locate(self, rows: Int64[np.ndarray, " row"]) -> tuple[Int64[np.ndarray, " row"], Int64[np.ndarray, " row"]]:
-        """Return the shard of each row, and where in it the row begins."""
-        shards = np.searchsorted(self._starts, rows, side="right").astype(np.int64) - 1
-        offsets = np.empty_like(rows)
-        needed = np.unique(shards).tolist()
-        for shard, members in self._shards.members(needed).items():
-            own = members[members["array"] == self._number]
-            here = np.flatnonzero(shards == shard)
-            place = np.searchsorted(own["first_row"], rows[here], side="right") - 1
-            found = own[np.maximum(place, 0)] if len(own) else own
-            within = rows[here] - found["first_row"] if len(own) else rows[here]
-            if not len(own) or (place < 0).any() or (within >= found["num_rows"]).any():
-                raise CorruptionError(
-                    f"{self._shards.manifest.shards[shard].index} does not list all rows of {self.spec.key}; {_MEND}"
-                )
-            offsets[here] = found["rows_offset"] + within * self._record_bytes
-            beyond = offsets[here] + self._record_bytes > found["offset"] + found["size_bytes"]
-            if beyond.any() or (found["rows_offset"] < found["offset"]).any():
-                raise CorruptionError(
-                    f"{self._shards.manifest.shards[shard].index} places rows of {self.spec.key} outside of their "
-                    f"member; {_MEND}"
-                )
-        return shards, offsets
+    def name_row(self, file: int, row: int) -> tuple[str, Row]:
+        """Return the key of a tar file, and the name of a row in it."""
+        key = self._shards.manifest.shards[file].key
+        return key, Row(key=f"{key}: {self.spec.key}", number=row)
+
+    def trim(self) -> None:
+        """Let go of the oldest indices, where they are many."""
+        self._shards.trim()
+
+    def _shards_of(self, rows: Integer[np.ndarray, " row"]) -> Int64[np.ndarray, " row"]:
+        return np.searchsorted(self._starts, rows, side="right").astype(np.int64) - 1
+
+    def _find_in(self, shard: int, rows: Int64[np.ndarray, " row"]) -> Int64[np.ndarray, " row"]:
+        """Return where rows of one tar file begin in it."""
+        index = self._shards.manifest.shards[shard].index
+        members = self._shards.members(shard)
+        own = members[members["array"] == self._number]
+        place = np.searchsorted(own["first_row"], rows, side="right") - 1
+        found = own[np.maximum(place, 0)] if len(own) else own
+        within = rows - found["first_row"] if len(own) else rows
+        if not len(own) or (place < 0).any() or (within >= found["num_rows"]).any():
+            raise CorruptionError(f"{index} does not list all rows of {self.spec.key}; {_MEND}")
+        offsets = found["rows_offset"] + within * self._record_bytes
+        beyond = offsets + self._record_bytes > found["offset"] + found["size_bytes"]
+        if beyond.any() or (found["rows_offset"] < found["offset"]).any():
+            raise CorruptionError(f"{index} places rows of {self.spec.key} outside of their member; {_MEND}")
+        return offsets
 
 
 class TarStore(ZarrStore):
@@ -191,7 +185,12 @@ class TarStore(ZarrStore):
             )
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (_reopen, (self.shards.source, self.shards.manifest.fingerprint))
+        return (reopen, (type(self), self.shards.source, self.fingerprint))
+
+    @property
+    def fingerprint(self) -> str:
+        """What a copy is held against: the fingerprint of the tar shards' own manifest."""
+        return self.shards.manifest.fingerprint
 
     def _make_reader(self, spec: ArraySpec) -> RowReader:
         if not in_tar(spec.key):
@@ -206,14 +205,6 @@ class TarStore(ZarrStore):
         return TarArray(spec, self.shards)
 
 
-def _reopen(source: ByteStore, fingerprint: str) -> TarStore:
-    """Open the store that was pickled elsewhere, and make sure that it is still the same one."""
-    store = TarStore(source)
-    if store.shards.manifest.fingerprint != fingerprint:
-        raise CorruptionError(f"{source.location} was replaced by another store since it was opened; open it again")
-    return store
-
-
 def read_tar_manifest(source: ByteStore) -> TarManifest:
     """Read and check the manifest of the tar store below a root.
 
@@ -224,10 +215,6 @@ def read_tar_manifest(source: ByteStore) -> TarManifest:
     """
     parse = partial(TarManifest.from_json, where=f"{source.location}/{TAR_MANIFEST_NAME}")
     return source.read_manifest(TAR_MANIFEST_NAME, parse, max_bytes=MAX_MANIFEST_BYTES)
-
-
-def _decode(data: bytes, *, codec: Any, lengths: list[int], out: Shaped[np.ndarray, "..."], where: Row) -> None:
-    codec.decode_run(np.frombuffer(data, dtype=np.uint8), lengths, out, where=where)
 
 
 def _below_zarr(key: str) -> str:

@@ -13,7 +13,8 @@ import numpy as np
 from jaxtyping import Shaped
 
 from ups_data.schema import MANIFEST_NAME, FileEntry, Manifest
-from ups_data.storage.shard import ArraySpec, RowReader, encode_shard
+from ups_data.storage.rows import RowReader
+from ups_data.storage.shard import ArraySpec, encode_shard
 from ups_data.storage.tar_format import (
     INDEX_DTYPE,
     NO_ARRAY,

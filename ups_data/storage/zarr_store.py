@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import google_crc32c
 import numpy as np
@@ -32,7 +32,9 @@ from ups_data.storage.mesh_arrays import (
     row_shape,
     total_rows,
 )
-from ups_data.storage.shard import ArraySpec, RowReader, ShardedArray, spec_from_metadata
+from ups_data.storage.rows import RowReader
+from ups_data.storage.shard import ArraySpec, spec_from_metadata
+from ups_data.storage.sharded_array import ShardedArray
 from ups_data.storage.tables import TABLE_DTYPES, TrajectoryTables, table_rank
 
 TABLE_GROUP = "trajectories"
@@ -69,12 +71,22 @@ class ZarrStore(Store):
         self._arrays = {key: self._open_array(key, described) for key in self._array_keys()}
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (_reopen, (self._bytes, self.manifest.fingerprint))
+        return (reopen, (type(self), self._bytes, self.fingerprint))
+
+    @property
+    def fingerprint(self) -> str:
+        """What a copy is held against: that of the manifest of what is read."""
+        return self.manifest.fingerprint
 
     @property
     def survives_fork(self) -> bool:
         """Whether a process that was forked after reads in its parent can read, too."""
         return self._bytes.survives_fork
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether reading several samples at once is worth while: where round trips take the time."""
+        return self._bytes.is_remote
 
     @property
     def read_count(self) -> ReadCount:
@@ -398,10 +410,13 @@ def _table_shape(metadata: dict[str, Any], name: str) -> tuple[int, ...] | None:
     return tuple(shape) if sound else None
 
 
-def _reopen(source: ByteStore, fingerprint: str) -> ZarrStore:
+_Reopened = TypeVar("_Reopened", bound=ZarrStore)
+
+
+def reopen(kind: type[_Reopened], source: ByteStore, fingerprint: str) -> _Reopened:
     """Open the store that was pickled elsewhere, and make sure that it is still the same one."""
-    store = ZarrStore(source)
-    if store.manifest.fingerprint != fingerprint:
+    store = kind(source)
+    if store.fingerprint != fingerprint:
         raise CorruptionError(f"{source.location} was replaced by another store since it was opened; open it again")
     return store
 

@@ -154,7 +154,7 @@ def test_an_epoch_is_the_same_through_a_mix_of_faults(seed: int, s3: FaultServer
     s3.plan = mixed(0.05, seed=seed)
     store = open_s3(s3)
     expected = epoch_digest(local["plane"])
-    for _ in range(12):
+    for _ in range(36):
         assert epoch_digest(store) == expected
     assert s3.log.num_faults > 5
     assert store.read_count.num_retries <= 50 + 0.5 * store.read_count.num_ranges
