@@ -11,6 +11,7 @@ from ups_data.pages.layout import (
     default_num_strata,
     default_page_points,
 )
+from ups_data.pages.variance import draw_variance, uniform_variance
 
 __all__ = [
     "FrameBlocks",
@@ -25,7 +26,9 @@ __all__ = [
     "default_num_strata",
     "default_page_points",
     "draw_pages",
+    "draw_variance",
     "grid_order",
     "page_budgets",
     "page_shares",
+    "uniform_variance",
 ]
