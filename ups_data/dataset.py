@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, Float64, Int, Int64, Shaped
 
 from ups_data.coordinates import Domain, coordinates_of, grid_measures
 from ups_data.errors import DatasetError, suggest
-from ups_data.pages import PageDraw, PointDraw
+from ups_data.pages import CellDraw, PageDraw, PointDraw
 from ups_data.samplers import DrawKey, Sampler
 from ups_data.schema import ChannelStatistics, Estimand, FieldSpec, ParameterSpec
 from ups_data.statistics import Normaliser
@@ -421,24 +421,30 @@ class QueryDataset(torch.utils.data.Dataset[SparseSample]):
         valid = points.index >= 0
         return queries if valid.all() else queries.choose(valid)
 
-    def _read_points(self, place: tuple[int, int], frames: tuple[int, ...], draw: PointDraw) -> _Queries:
+    def _read_points(self, place: tuple[int, int], frames: tuple[int, ...], draw: PointDraw | CellDraw) -> _Queries:
         store, (trajectory, block) = self.store, place
-        ids, weights = draw.points, draw.weights
-        num_drawn = store.layout(trajectory, block).num_points
-        if num_drawn < store.num_points(trajectory):
-            ids = store.drawn_points(trajectory, block)[ids]
+        ids = store.find_points(draw, trajectory, block)
         on_grid = self.geometry == "grid"
-        if self.estimand == "integral":
-            specs = store.manifest.geometry.axes
-            of_cells = grid_measures(store.axes(trajectory), specs, ids) if on_grid else store.measures(trajectory)[ids]
-            weights = weights * (num_drawn * of_cells)
         values = store.read_frames(trajectory, frames, self._target_channels)[..., ids]
         return _Queries(
             index=ids,
             coordinates=coordinates_of(store.axes(trajectory), ids) if on_grid else store.coordinates(trajectory)[ids],
             values=values.transpose(0, 2, 1),
-            weights=weights,
+            weights=draw.weights if self.estimand == "mean" else self._measures_of(draw, place, ids),
         )
+
+    def _measures_of(
+        self, draw: PointDraw | CellDraw, place: tuple[int, int], ids: Int64[np.ndarray, " query"]
+    ) -> Float64[np.ndarray, " query"]:
+        """Return the weights of a draw with which sums estimate the integral."""
+        store, (trajectory, block) = self.store, place
+        if isinstance(draw, CellDraw) and draw.places is None:
+            measures = store.measures(trajectory)[store.curve_points(trajectory, block)]
+            return np.add.reduceat(measures, np.cumsum(draw.sizes) - draw.sizes)
+        axes = store.manifest.geometry.axes
+        on_grid = self.geometry == "grid"
+        measures = grid_measures(store.axes(trajectory), axes, ids) if on_grid else store.measures(trajectory)[ids]
+        return draw.weights * (store.layout(trajectory, block).num_points * measures)
 
     def _read(self, key: DrawKey) -> _Read:
         """Draw the points of a sample, and read all that it needs."""

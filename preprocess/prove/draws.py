@@ -10,7 +10,7 @@ from jaxtyping import Float64, Int64
 
 from preprocess.prove.integrands import Truth
 from preprocess.prove.records import DrawRow, EstimateRow, ReadCost
-from ups_data.pages import PageDraw, PageLayout, PointDraw
+from ups_data.pages import CellDraw, PageDraw, PageLayout, PointDraw
 from ups_data.random import Stream, generator
 from ups_data.samplers import DenseSampler, DrawKey, PageSampler, Sampler
 from ups_data.samplers.base import Amount
@@ -64,23 +64,19 @@ class TrajectoryDraws:
         random = generator(seed=seed, stream=Stream.PROVE, words=(trajectory, block))
         self._seed = int(random.integers(2**63))
 
-    def draw(self, sampler: Sampler, number: int) -> PageDraw | PointDraw:
+    def draw(self, sampler: Sampler, number: int) -> PageDraw | PointDraw | CellDraw:
         """Return draw `number`: of a sample of its own, in one of a few epochs, since starts may walk with them."""
         return sampler.draw(self.layout, DrawKey(seed=self._seed, epoch=number % _EPOCHS, sample=number))
 
-    def points_of(self, sampler: Sampler, draw: PageDraw | PointDraw) -> DrawnPoints:
+    def points_of(self, sampler: Sampler, draw: PageDraw | PointDraw | CellDraw) -> DrawnPoints:
         """Return points and weights as `QueryDataset` gives them."""
-        if isinstance(draw, PointDraw):
-            points, weights = self._ids_of(draw.points), draw.weights
+        if not isinstance(draw, PageDraw):
+            points, weights = self._store.find_points(draw, self._trajectory, self._block), draw.weights
         else:
             points = self._index[draw.pages].reshape(-1)
             valid = points >= 0
             points, weights = points[valid], np.repeat(draw.weights, self.layout.page_points)[valid]
         return DrawnPoints(points=points, design_weights=weights, weights=sampler.finish_weights(weights))
-
-    def _ids_of(self, places: Int64[np.ndarray, " query"]) -> Int64[np.ndarray, " query"]:
-        """Return the ids of points that a sampler counts among those that may be drawn."""
-        return places if self.drawn.size == self.num_points else self.drawn[places]
 
     def count_reads(self, sampler: Sampler, frame: int) -> tuple[ReadCost, bool]:
         """Read a few draws of one frame as a dataset does.
@@ -108,16 +104,17 @@ class TrajectoryDraws:
         ), sound
 
     def _read(
-        self, draw: PageDraw | PointDraw, frame: int
+        self, draw: PageDraw | PointDraw | CellDraw, frame: int
     ) -> tuple[Float64[np.ndarray, "query channel"] | np.ndarray, tuple[int, int, int, int]]:
         store, trajectory = self._store, self._trajectory
         channels = tuple(range(len(store.manifest.channel_names)))
         before = _reads(store)
-        if isinstance(draw, PointDraw):
+        if not isinstance(draw, PageDraw):
+            points = store.find_points(draw, trajectory, self._block)
             if store.manifest.geometry.kind != "grid":
                 store.coordinates(trajectory)
             middle = _reads(store)
-            values = store.read_frames(trajectory, [frame], channels)[0].T[self._ids_of(draw.points)]
+            values = store.read_frames(trajectory, [frame], channels)[0].T[points]
         else:
             index = store.read_page_points(trajectory, draw.pages, self._block).index
             middle = _reads(store)
@@ -208,7 +205,7 @@ class DrawTally:
     def __init__(self, sampler: Sampler, source: TrajectoryDraws, *, where: str) -> None:
         self.problems: list[str] = []
         self._where = where
-        self._must_sum_to_one = sampler.weights in ("self_normalised", "none")
+        self._must_sum_to_one = sampler.weighting.sums_to_one
         self._documented = documented_points(sampler, source.layout)
         self._drawn = source.drawn
         count = source.num_points

@@ -10,12 +10,20 @@ from preprocess.prove.draws import DrawTally, EstimateTally, TrajectoryDraws
 from preprocess.prove.integrands import choose_evenly, choose_frames, count_parts, frames_by_block, read_truths
 from preprocess.prove.records import DrawRow, EstimateRow, ProveReport
 from ups_data.errors import ConfigError, DatasetError, SamplerError, suggest
-from ups_data.samplers import BalancedSampler, DenseSampler, ImportanceSampler, Sampler, UniformSampler
+from ups_data.samplers import (
+    BalancedSampler,
+    DenseSampler,
+    ImportanceSampler,
+    Sampler,
+    StratifiedSampler,
+    UniformSampler,
+)
 from ups_data.storage import Store
 
 SAMPLERS: Mapping[str, Callable[[float], Sampler]] = {
     "dense": lambda ratio: DenseSampler(),  # noqa: ARG005  it draws every point
     "uniform": UniformSampler,
+    "stratified": StratifiedSampler,
     "balanced": BalancedSampler,
     "importance": ImportanceSampler,
 }

@@ -71,7 +71,7 @@ def test_every_sampler_is_proven_on_every_geometry(name, stores):
     report = prove(stores[name], ratio=0.1, draws=2000, seed=3, num_trajectories=1)
     assert report.problems == ()
     assert report.ok
-    assert report.samplers == ("dense", "uniform", "balanced", "importance")
+    assert report.samplers == ("dense", "uniform", "stratified", "balanced", "importance")
     integrands = {row.integrand for row in report.rows}
     assert integrands == {"weight_sum", "importance", "value", "square"} | ({"change"} if name != "steady" else set())
     assert max(abs(row.z) for row in report.rows) < report.z_limit < 6

@@ -15,6 +15,8 @@ from ups_data.errors import DatasetError, SchemaError
 SAMPLERS = {
     "dense": ups_data.DenseSampler(),
     "uniform": ups_data.UniformSampler(ratio=0.2),
+    "stratified": ups_data.StratifiedSampler(ratio=0.2),
+    "fixed": ups_data.FixedSampler(num_queries=19),
     "balanced": ups_data.BalancedSampler(ratio=0.2),
     "importance": ups_data.ImportanceSampler(ratio=0.2),
     "scheduled": ups_data.ImportanceSampler(ratio=ups_data.Linear(start=1.0, end=0.2, steps=5)),

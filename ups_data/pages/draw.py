@@ -45,6 +45,21 @@ class PointDraw:
     weights: Float64[np.ndarray, " query"]
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class CellDraw:
+    """One point of each cell, where a cell is a run of neighbours along a space-filling curve through all points.
+
+    Attributes:
+        sizes: points of each cell, along the curve.
+        places: place of the chosen point in its cell, from 0; None for the point nearest to the middle of the cell.
+        weights: weight of each point: the share of its cell in all points.
+    """
+
+    sizes: Int64[np.ndarray, " cell"]
+    places: Int64[np.ndarray, " cell"] | None
+    weights: Float64[np.ndarray, " cell"]
+
+
 def page_shares(layout: PageLayout, *, uniform_share: float) -> Float64[np.ndarray, " stratum"]:
     """Return share_s = lambda * N_s / N + (1 - lambda) * m_s / sum m, with lambda = `uniform_share`."""
     by_size = layout.stratum_points / layout.num_points

@@ -3,10 +3,13 @@
 from ups_data.samplers.balanced import BalancedSampler
 from ups_data.samplers.base import DrawKey, Sampler
 from ups_data.samplers.dense import DenseSampler
+from ups_data.samplers.fixed import FixedSampler
 from ups_data.samplers.importance import ImportanceSampler
 from ups_data.samplers.page_sampler import PageSampler
 from ups_data.samplers.schedule import Constant, Cosine, Exponential, Linear, Schedule, Step
+from ups_data.samplers.stratified import StratifiedSampler
 from ups_data.samplers.uniform import UniformSampler
+from ups_data.samplers.weights import Weights
 
 __all__ = [
     "BalancedSampler",
@@ -15,11 +18,14 @@ __all__ = [
     "DenseSampler",
     "DrawKey",
     "Exponential",
+    "FixedSampler",
     "ImportanceSampler",
     "Linear",
     "PageSampler",
     "Sampler",
     "Schedule",
     "Step",
+    "StratifiedSampler",
     "UniformSampler",
+    "Weights",
 ]

@@ -6,8 +6,10 @@ import numpy as np
 from jaxtyping import Float64
 
 from ups_data.pages import PageLayout, page_shares
+from ups_data.samplers.base import DrawKey
 from ups_data.samplers.page_sampler import PageSampler
 from ups_data.samplers.schedule import Schedule
+from ups_data.samplers.weights import Weights
 
 
 class BalancedSampler(PageSampler):
@@ -16,7 +18,7 @@ class BalancedSampler(PageSampler):
     Args:
         ratio: drawn points / points of the trajectory; a number in (0, 1] or a schedule. Or
         num_queries: points to draw; a number or a schedule. Both are rounded to whole pages.
-        weights: `unbiased`, `self_normalised` or `none`.
+        weights: see `Weights`.
         walk: whether starts walk through all pages epoch by epoch.
     """
 
@@ -25,11 +27,15 @@ class BalancedSampler(PageSampler):
         ratio: float | Schedule | None = None,
         num_queries: int | Schedule | None = None,
         *,
-        weights: str = "unbiased",
+        weights: str | Weights = "unbiased",
         walk: bool = True,
     ) -> None:
         super().__init__(ratio, num_queries, weights=weights, walk=walk)
 
-    def shares(self, layout: PageLayout) -> Float64[np.ndarray, " stratum"]:
+    def shares(
+        self,
+        layout: PageLayout,
+        key: DrawKey,  # noqa: ARG002  of the contract
+    ) -> Float64[np.ndarray, " stratum"]:
         """Return the share of each stratum in the points of the trajectory."""
         return page_shares(layout, uniform_share=1.0)

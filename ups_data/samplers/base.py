@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from ups_data.errors import SamplerError, suggest
-from ups_data.pages import PageDraw, PageLayout, PointDraw
+from ups_data.errors import SamplerError
+from ups_data.pages import CellDraw, PageDraw, PageLayout, PointDraw
 from ups_data.samplers.schedule import Constant, Schedule
-
-WeightKind = Literal["unbiased", "self_normalised", "none"]
+from ups_data.samplers.weights import Weights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,12 +23,15 @@ class DrawKey:
         epoch: number of the epoch.
         sample: number of the sample in its dataset.
         step: global step, for schedules.
+        emphasis: how large the losses of each stratum were, as a loader learnt from `feedback`; None where it has not
+            learnt anything. For samplers that take feedback.
     """
 
     seed: int
     epoch: int
     sample: int
     step: int = 0
+    emphasis: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,17 +86,25 @@ class Amount:
 
 
 class Sampler(ABC):
-    """Draws the points of one sample. Samplers hold no state: a draw is a function of layout and key."""
+    """Draws the points of one sample. Samplers hold no state: a draw is a function of layout and key.
 
-    weights: str
+    Args:
+        weights: how the unbiased weights of a draw become those of a batch: a kind by name, or a `Weights`.
+    """
 
-    def __init__(self, weights: str = "unbiased") -> None:
-        if weights not in get_args(WeightKind):
-            raise SamplerError(f"there are no weights {weights!r}. {suggest(weights, get_args(WeightKind))}")
-        self.weights = weights
+    takes_feedback = False
+    """Whether draws depend on `DrawKey.emphasis`."""
+
+    def __init__(self, weights: str | Weights = "unbiased") -> None:
+        self.weighting = Weights(weights) if isinstance(weights, str) else weights
+
+    @property
+    def weights(self) -> str:
+        """Kind of the weights."""
+        return self.weighting.kind
 
     @abstractmethod
-    def draw(self, layout: PageLayout, key: DrawKey) -> PageDraw | PointDraw:
+    def draw(self, layout: PageLayout, key: DrawKey) -> PageDraw | PointDraw | CellDraw:
         """Draw with the unbiased weights: those whose weighted sum has the mean over all points as expectation."""
 
     def most_queries(
@@ -121,13 +130,5 @@ class Sampler(ABC):
         return type(self).__name__.removesuffix("Sampler").lower()
 
     def finish_weights(self, weights: Float64[np.ndarray, " query"]) -> Float64[np.ndarray, " query"]:
-        """Turn unbiased weights (0 on padding) into those that were asked for.
-
-        `self_normalised` divides by their sum: exactly 1 in every draw, with a bias of order 1 / num_queries.
-        `none` gives every point the same weight: what a loss sees that ignores how points were drawn; biased.
-        """
-        if self.weights == "self_normalised":
-            return weights / weights.sum()
-        if self.weights == "none":
-            return (weights > 0) / np.count_nonzero(weights)
-        return weights
+        """Turn unbiased weights (0 on padding) into those that were asked for; see `Weights`."""
+        return self.weighting.finish(weights)

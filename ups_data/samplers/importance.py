@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float64
 
-from ups_data.errors import SamplerError
 from ups_data.pages import PageLayout, page_shares
+from ups_data.samplers.base import DrawKey
 from ups_data.samplers.page_sampler import PageSampler
-from ups_data.samplers.schedule import Schedule
+from ups_data.samplers.schedule import Schedule, share_of
+from ups_data.samplers.weights import Weights
 
 
 class ImportanceSampler(PageSampler):
@@ -17,8 +18,9 @@ class ImportanceSampler(PageSampler):
     Args:
         ratio: drawn points / points of the trajectory; a number in (0, 1] or a schedule. Or
         num_queries: points to draw; a number or a schedule. Both are rounded to whole pages.
-        uniform_share: lambda in [0, 1]; 1 is the balanced draw. No weight is far above 1 / lambda times the mean one.
-        weights: `unbiased`, `self_normalised` or `none`.
+        uniform_share: lambda in [0, 1], a number or a schedule; 1 is the balanced draw. No weight is far above
+            1 / lambda times the mean one.
+        weights: see `Weights`.
         walk: whether starts walk through all pages epoch by epoch.
     """
 
@@ -27,15 +29,13 @@ class ImportanceSampler(PageSampler):
         ratio: float | Schedule | None = None,
         num_queries: int | Schedule | None = None,
         *,
-        uniform_share: float = 0.25,
-        weights: str = "unbiased",
+        uniform_share: float | Schedule = 0.25,
+        weights: str | Weights = "unbiased",
         walk: bool = True,
     ) -> None:
         super().__init__(ratio, num_queries, weights=weights, walk=walk)
-        if not 0 <= uniform_share <= 1:
-            raise SamplerError(f"uniform_share must lie in [0, 1], got {uniform_share}")
-        self.uniform_share = uniform_share
+        self.uniform_share = share_of("uniform_share", uniform_share)
 
-    def shares(self, layout: PageLayout) -> Float64[np.ndarray, " stratum"]:
+    def shares(self, layout: PageLayout, key: DrawKey) -> Float64[np.ndarray, " stratum"]:
         """Return the mixture of size and importance."""
-        return page_shares(layout, uniform_share=self.uniform_share)
+        return page_shares(layout, uniform_share=self.uniform_share(key.step))

@@ -12,6 +12,7 @@ from ups_data.pages import PageDraw, PageLayout, draw_pages, page_budgets
 from ups_data.random import Stream, generator
 from ups_data.samplers.base import Amount, DrawKey, Sampler
 from ups_data.samplers.schedule import Schedule
+from ups_data.samplers.weights import Weights
 
 
 class PageSampler(Sampler):
@@ -19,8 +20,9 @@ class PageSampler(Sampler):
 
     The number of points is rounded to the nearest number of whole pages. With `walk=True` the start of a
     sample's runs is uniform and then moves on by the budget from epoch to epoch, so that every point of the
-    trajectory is seen within ceil(R_s / k_s) epochs; with `walk=False` it is drawn anew. Either way every single
-    draw starts uniformly, which is what makes its weights exact.
+    trajectory is seen within ceil(R_s / k_s) epochs, as long as budgets stay the same (schedules and feedback change
+    them); with `walk=False` it is drawn anew. Either way every single draw starts uniformly, which is what makes its
+    weights exact.
     """
 
     def __init__(
@@ -28,7 +30,7 @@ class PageSampler(Sampler):
         ratio: float | Schedule | None,
         num_queries: int | Schedule | None,
         *,
-        weights: str,
+        weights: str | Weights,
         walk: bool,
     ) -> None:
         super().__init__(weights)
@@ -36,7 +38,7 @@ class PageSampler(Sampler):
         self.walk = walk
 
     @abstractmethod
-    def shares(self, layout: PageLayout) -> Float64[np.ndarray, " stratum"]:
+    def shares(self, layout: PageLayout, key: DrawKey) -> Float64[np.ndarray, " stratum"]:
         """Return the share of each stratum in the pages of a draw."""
 
     def num_pages(self, layout: PageLayout, step: int) -> int:
@@ -65,7 +67,7 @@ class PageSampler(Sampler):
                 f"{layout.num_strata} strata of the store; ask for at least {layout.num_strata * layout.page_points} "
                 f"queries, or convert with smaller pages (page_points) or fewer strata (num_strata)"
             )
-        budgets = page_budgets(layout, num_pages=num_pages, shares=self.shares(layout))
+        budgets = page_budgets(layout, num_pages=num_pages, shares=self.shares(layout, key))
         return draw_pages(layout, budgets=budgets, starts=self._starts(layout, budgets, key))
 
     def _starts(

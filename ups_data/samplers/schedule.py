@@ -39,6 +39,18 @@ class Constant:
         return (self.value, self.value)
 
 
+def share_of(name: str, value: float | Schedule) -> Schedule:
+    """Return a share in [0, 1], given as a number or a schedule, as a schedule.
+
+    Raises:
+        SamplerError: it does not stay in [0, 1]; names the argument.
+    """
+    schedule = Constant(float(value)) if isinstance(value, (int, float)) else value
+    if not 0 <= schedule.bounds[0] <= schedule.bounds[1] <= 1:
+        raise SamplerError(f"{name} must lie in [0, 1], got {value}")
+    return schedule
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Ramp:
     """From `start` to `end` over `steps` global steps, after `begin` steps at `start`; either direction."""

@@ -9,6 +9,7 @@ from ups_data.pages import PageLayout, PointDraw
 from ups_data.random import Stream, generator
 from ups_data.samplers.base import Amount, DrawKey, Sampler
 from ups_data.samplers.schedule import Schedule
+from ups_data.samplers.weights import Weights
 
 
 class UniformSampler(Sampler):
@@ -19,7 +20,7 @@ class UniformSampler(Sampler):
     Args:
         ratio: drawn points / points of the trajectory; a number in (0, 1] or a schedule. Or
         num_queries: points to draw; a number or a schedule.
-        weights: `unbiased`, `self_normalised` or `none`, which are the same here.
+        weights: see `Weights`; all are the same here.
     """
 
     def __init__(
@@ -27,7 +28,7 @@ class UniformSampler(Sampler):
         ratio: float | Schedule | None = None,
         num_queries: int | Schedule | None = None,
         *,
-        weights: str = "unbiased",
+        weights: str | Weights = "unbiased",
     ) -> None:
         super().__init__(weights)
         self.amount = Amount.of(ratio, num_queries)

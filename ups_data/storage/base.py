@@ -6,19 +6,21 @@ import operator
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from types import MappingProxyType
 
 import numpy as np
-from jaxtyping import Float, Float64, Int64, Integer
+from jaxtyping import Float, Float64, Int32, Int64, Integer
 
 from ups_data.coordinates import Domain
 from ups_data.errors import DatasetError, suggest
 from ups_data.mesh import Mesh
-from ups_data.pages import PageLayout
+from ups_data.pages import CellDraw, PageLayout, PointDraw, central_places, cloud_order, grid_order
 from ups_data.schema import Manifest
 from ups_data.storage.byte_store import ReadCount
 from ups_data.storage.tables import TrajectoryTables
+
+_MOST_CURVES = 4
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -139,6 +141,43 @@ class Store(ABC):
             raise DatasetError(f"{self.location} holds {self.manifest.geometry.kind}, which have no axes")
         return self.tables.axes(self._check(trajectory))
 
+    def curve_points(self, trajectory: int, block: int = 0) -> Int32[np.ndarray, " point"]:
+        """Return the ids of the points that draws may take, along a Hilbert curve; not to be written to.
+
+        The last few are kept: those of a grid are the same for all trajectories of one shape.
+        """
+        place = (self._check(trajectory), block)
+        on_grid, size = self.manifest.geometry.kind == "grid", self.layout(trajectory, block).num_points
+        if on_grid and size == self.num_points(trajectory):
+            return _grid_curve(self.shape(trajectory))
+        if place not in self._curves:
+            whole = (
+                _grid_curve(self.shape(trajectory))
+                if on_grid
+                else cloud_order(self.coordinates(trajectory), curve="hilbert")
+            )
+            drawn = np.zeros(self.num_points(trajectory), dtype=bool)
+            drawn[self.drawn_points(trajectory, block)] = True
+            while len(self._curves) >= _MOST_CURVES:
+                del self._curves[next(iter(self._curves))]
+            self._curves[place] = _locked(whole[drawn[whole]])
+        return self._curves[place]
+
+    @cached_property
+    def _curves(self) -> dict[tuple[int, int], Int32[np.ndarray, "_"]]:
+        return {}
+
+    def find_points(self, draw: PointDraw | CellDraw, trajectory: int, block: int = 0) -> Int64[np.ndarray, " query"]:
+        """Return the ids of the points of a draw that does not go by pages."""
+        if isinstance(draw, PointDraw):
+            every = self.layout(trajectory, block).num_points == self.num_points(trajectory)
+            return draw.points if every else self.drawn_points(trajectory, block)[draw.points]
+        curve = self.curve_points(trajectory, block)
+        places = draw.places
+        if places is None:
+            places = central_places(self.coordinates(trajectory)[curve], draw.sizes)
+        return curve[np.cumsum(draw.sizes) - draw.sizes + places].astype(np.int64)
+
     def read_dense(self, trajectory: int, frames: Sequence[int]) -> Float[np.ndarray, "time channel point"]:
         """Read whole frames: every channel at every point, in point-id order (T, C, N)."""
         return self.read_frames(trajectory, frames, tuple(range(len(self.manifest.channel_names))))
@@ -244,3 +283,13 @@ class Store(ABC):
         if not all(0 <= channel < count for channel in channels):
             raise IndexError(f"channels {channels} outside of [0, {count}) of {self.location}")
         return channels
+
+
+@lru_cache(maxsize=_MOST_CURVES)
+def _grid_curve(shape: tuple[int, ...]) -> Int32[np.ndarray, " point"]:
+    return _locked(grid_order(shape, curve="hilbert"))
+
+
+def _locked(curve: Int32[np.ndarray, " point"]) -> Int32[np.ndarray, " point"]:
+    curve.setflags(write=False)
+    return curve

@@ -103,6 +103,7 @@ class ZarrStore(Store):
         # Copied by hand: `copy` would open the store again, as pickle does.
         other = type(self).__new__(type(self))
         vars(other).update(vars(self), _arrays=dict(readers))
+        vars(other).pop("_curves", None)  # what these readers answer is not kept for others: it may be a rehearsal
         return other
 
     def read_file(self, entry: FileEntry) -> bytes:

@@ -1,0 +1,58 @@
+"""Stratified draws: one point of every cell of the domain."""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Int64
+
+from ups_data.pages import CellDraw, PageLayout, cut_cells
+from ups_data.random import Stream, generator
+from ups_data.samplers.base import Amount, DrawKey, Sampler
+from ups_data.samplers.schedule import Schedule
+from ups_data.samplers.weights import Weights
+
+
+class StratifiedSampler(Sampler):
+    """Cuts the points into exactly n cells of neighbours and draws one of each, at random.
+
+    Cells are runs along a Hilbert curve, of floor or ceil(N / n) points, so that they exist for every n up to N, every
+    shape of a grid, also in one dimension and with sizes that do not divide, and for clouds and meshes. A point of a
+    cell with N_c points is drawn with probability 1 / N_c and has weight N_c / N: weights sum to 1 in every draw.
+
+    Cells do not lie together in a store, whose pages hold points from everywhere: like `UniformSampler`, every draw
+    reads whole frames. On a store with one stratum (`num_strata=1`) `BalancedSampler` spreads points as evenly, and
+    reads pages.
+
+    Args:
+        ratio: drawn points / points of the trajectory; a number in (0, 1] or a schedule. Or
+        num_queries: points to draw; a number or a schedule.
+        weights: see `Weights`.
+    """
+
+    def __init__(
+        self,
+        ratio: float | Schedule | None = None,
+        num_queries: int | Schedule | None = None,
+        *,
+        weights: str | Weights = "unbiased",
+    ) -> None:
+        super().__init__(weights)
+        self.amount = Amount.of(ratio, num_queries)
+
+    def most_queries(
+        self,
+        num_points: Int64[np.ndarray, " size"],
+        page_points: int,  # noqa: ARG002  of the contract
+    ) -> int:
+        """Return a bound on the points of a draw, at any global step."""
+        return int(self.amount.most_points(num_points).max())
+
+    def draw(self, layout: PageLayout, key: DrawKey) -> CellDraw:
+        """Draw a point of each cell.
+
+        Raises:
+            SamplerError: more points than there are.
+        """
+        sizes = cut_cells(layout.num_points, self.amount.points(layout, key.step))
+        random = generator(seed=key.seed, stream=Stream.DRAW, words=(key.sample, key.epoch + 1))
+        return CellDraw(sizes=sizes, places=random.integers(sizes), weights=sizes / layout.num_points)
