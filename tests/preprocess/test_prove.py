@@ -390,7 +390,7 @@ def test_frames_are_measured_in_blocks_where_memory_is_short(stores, monkeypatch
     monkeypatch.setattr("preprocess.prove.integrands._BLOCK_BYTES", 1)
     calls: list[tuple[str, int, int]] = []
     blocks = prove(stores["plane"], draws=100, ratio=0.1, progress=lambda *call: calls.append(call))
-    assert calls[-1][1] == calls[-1][2] == 2 * 3 * 310
+    assert calls[-1][1] == calls[-1][2] == 2 * 3 * 410
 
     def content(report: ProveReport) -> dict[object, float]:
         return {

@@ -57,6 +57,23 @@ def test_every_point_comes_as_often_as_its_weight_says(name: str, sampler: str, 
         assert not np.delete(sums, drawn).any()
 
 
+@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("name", ["long", "ocean", "sensors"])
+def test_every_point_is_seen_within_the_stated_epochs(name: str, sampler: str, tmp_path: Path) -> None:
+    """Every point of every sample, in blocks, on clouds and beside missing ones: within ceil(R_s / k_s) epochs."""
+    store = make_store(GEOMETRIES[name]("float32"), tmp_path / "s", num_strata=2)
+    dataset = dataset_of(store, SAMPLERS[sampler](), dtype="float32")
+    for number in range(len(dataset)):
+        trajectory, first = dataset.locate(number)
+        block = store.block_of(trajectory, WINDOW.target_frames(first))
+        layout = store.layout(trajectory, block)
+        draw = dataset.sampler.draw(layout, DrawKey(seed=0, epoch=0, sample=number))
+        budgets = np.bincount(np.searchsorted(np.cumsum(layout.stratum_pages), draw.pages, side="right"))
+        epochs = int(np.ceil(layout.stratum_pages[: budgets.size] / budgets).max())
+        seen = [dataset.sample(number, epoch=epoch).query_index.numpy() for epoch in range(2, 2 + epochs)]
+        np.testing.assert_array_equal(np.unique(np.concatenate(seen)), store.drawn_points(trajectory, block))
+
+
 @pytest.mark.parametrize("make", [ocean, sensors])
 @pytest.mark.parametrize("kind", ["dense", "uniform", "importance"])
 def test_no_nan_is_shipped_and_what_is_missing_is_told(make, kind: str, tmp_path: Path) -> None:
