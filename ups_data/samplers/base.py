@@ -23,15 +23,12 @@ class DrawKey:
         epoch: number of the epoch.
         sample: number of the sample in its dataset.
         step: global step, for schedules.
-        emphasis: how large the losses of each stratum were, as a loader learnt from `feedback`; None where it has not
-            learnt anything. For samplers that take feedback.
     """
 
     seed: int
     epoch: int
     sample: int
     step: int = 0
-    emphasis: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,9 +88,6 @@ class Sampler(ABC):
     Args:
         weights: how the unbiased weights of a draw become those of a batch: a kind by name, or a `Weights`.
     """
-
-    takes_feedback = False
-    """Whether draws depend on `DrawKey.emphasis`."""
 
     def __init__(self, weights: str | Weights = "unbiased") -> None:
         self.weighting = Weights(weights) if isinstance(weights, str) else weights
