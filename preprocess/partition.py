@@ -177,7 +177,9 @@ class Partition:
         first, gathered = 0, 0
         for trajectory, size in enumerate(sizes):
             long = size > self.block_bytes
-            if trajectory > first and (long or gathered >= self.task_bytes):
+            together = self.plan.trajectories_per_shard
+            full = gathered >= self.task_bytes if together is None else trajectory - first >= together
+            if trajectory > first and (long or full):
                 tasks.append(LayOut(first=first, stop=trajectory, long=False))
                 first, gathered = trajectory, 0
             if long:

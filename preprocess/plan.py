@@ -24,6 +24,8 @@ from ups_data.storage.zarr_store import COORDINATES, FIELDS, IMPORTANCE, INDEX, 
 _NAME: pydantic.TypeAdapter[str] = pydantic.TypeAdapter(Name)
 _MAX_SPLITS = 256
 _TARGET_SPAN = 8
+# Shards of smaller trajectories than this are cut by their size alone: whole trajectories would gain nothing.
+_LEAST_ALIGNED_BYTES = 2**20
 _DEFAULT_SPLITS = {"train": 0.8, "valid": 0.1, "test": 0.1}
 
 
@@ -46,6 +48,8 @@ class ConvertPlan:
         block_pages: pages of each block (B,).
         estimand: what draws estimate.
         shape: nodes per axis that all trajectories share, None where they differ.
+        trajectories_per_shard: trajectories whose frames, dense and as pages, fill a shard each, so that a task can
+            write it at once; None where they differ in size, are tiny, or are larger than a shard.
     """
 
     layout: LayoutSpec
@@ -63,6 +67,7 @@ class ConvertPlan:
     block_pages: Int64[np.ndarray, " block"]
     estimand: Estimand
     shape: tuple[int, ...] | None
+    trajectories_per_shard: int | None
 
     @property
     def num_values(self) -> int:
@@ -170,11 +175,13 @@ def plan_conversion(source: Source, settings: ConvertSettings) -> ConvertPlan:
             f"nothing to take statistics from; raise its share, or leave it out of `splits`"
         )
     dtype = _stored_dtype(source)
+    rows = _Rows.of(num_frames, blocks, block_pages)
+    together = _trajectories_per_shard(source, settings, layout, dtype, rows)
     return ConvertPlan(
         layout=layout,
         importance=importance,
         subject=subject,
-        arrays=_plan_arrays(source, settings, layout, dtype, _Rows.of(num_frames, blocks, block_pages)),
+        arrays=_plan_arrays(source, settings, layout, dtype, rows, together=together),
         split_names=names,
         split_codes=codes,
         split_provenance=provenance,
@@ -186,6 +193,7 @@ def plan_conversion(source: Source, settings: ConvertSettings) -> ConvertPlan:
         block_pages=block_pages,
         estimand=_plan_estimand(source, settings),
         shape=shape,
+        trajectories_per_shard=together,
     )
 
 
@@ -294,6 +302,8 @@ def _plan_arrays(
     layout: LayoutSpec,
     dtype: str,
     counts: _Rows,
+    *,
+    together: int | None,
 ) -> dict[str, ArraySpec]:
     channels, points, dims = (
         sum(len(field.components) for field in source.fields),
@@ -304,6 +314,8 @@ def _plan_arrays(
     def pages(key: str, rows: int, middle: tuple[int, ...], kind: str, codec: CodecName, *names: str) -> ArraySpec:
         chunk = (1, *middle, points)
         size = _rows_per_shard(settings.shard_bytes, math.prod(chunk) * np.dtype(kind).itemsize, rows)
+        if key == VALUES and together is not None:
+            size = min(rows, together * rows // len(source.trajectories))
         return ArraySpec(
             key=key,
             shape=(rows, *middle, points),
@@ -326,16 +338,31 @@ def _plan_arrays(
     if layout.dense == "stored":
         shape = source.trajectories[0].shape
         frames, frame_bytes = counts.frames, channels * math.prod(shape) * np.dtype(dtype).itemsize
+        size = _rows_per_shard(settings.shard_bytes, frame_bytes, frames)
+        if together is not None:
+            size = min(frames, together * frames // len(source.trajectories))
         arrays[FIELDS] = ArraySpec(
             key=FIELDS,
             shape=(frames, channels, *shape),
             chunk_shape=(1, 1, *shape),
-            rows_per_shard=channels * _rows_per_shard(settings.shard_bytes, frame_bytes, frames),
+            rows_per_shard=channels * size,
             dtype=dtype,
             codec=settings.codec,
             dimension_names=("frame", "channel", *(axis.name for axis in source.axes)),
         )
     return arrays
+
+
+def _trajectories_per_shard(
+    source: Source, settings: ConvertSettings, layout: LayoutSpec, dtype: str, counts: _Rows
+) -> int | None:
+    """Return how many trajectories of one size fill a shard; pages, with their padding, are the larger ones."""
+    infos = source.trajectories
+    if len({(info.num_frames, info.num_points) for info in infos}) > 1:
+        return None
+    channels = sum(len(field.components) for field in source.fields)
+    size = counts.values // len(infos) * channels * layout.page_points * np.dtype(dtype).itemsize
+    return settings.shard_bytes // size or None if size >= _LEAST_ALIGNED_BYTES else None
 
 
 def _rows_per_shard(shard_bytes: int, row_bytes: int, num_rows: int) -> int:

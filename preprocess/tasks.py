@@ -6,9 +6,9 @@ those that it builds upon, and twice.
 
 Memory of one process does not grow with the number of frames or trajectories. It is about 100 MB for Python and its
 libraries; a chunk of frames twice, as the source gives it and as it is stored (256 MiB each, or one frame where that is
-larger); three shards; and while a trajectory is laid out, importance, order and pages: on grids about 32 bytes a point
-for one channel of float32 and the default recipe, and 20 for each further one (`scripts/study_memory.py`: 3.7 GiB in
-all for 10^8 points), on clouds about 170 bytes a point.
+larger); a shard of each array; and while a trajectory is laid out, importance, order and pages: on grids about 32 bytes
+a point for one channel of float32 and the default recipe, and 20 for each further one (`scripts/study_memory.py`: 3.7
+GiB in all for 10^8 points), on clouds about 170 bytes a point.
 """
 
 from __future__ import annotations
@@ -20,20 +20,29 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Float64, Int32, Int64, Integer, Shaped
 
 from preprocess.ledger import CommittedFile, Ledger
-from preprocess.partition import JoinPieces, LayOut, Partition, RowTask, Segment, Task, WriteFrames, table_path
+from preprocess.partition import (
+    JoinPieces,
+    LayOut,
+    Partition,
+    RowTask,
+    Segment,
+    Task,
+    WriteFrames,
+    shard_rows,
+    table_path,
+)
 from preprocess.sources.base import Source, TrajectoryInfo
 from ups_data.coordinates import check_axis, grid_measures
 from ups_data.errors import SourceError, StoreError
 from ups_data.importance import CloudGeometry, Geometry, GridGeometry, ImportanceMap
 from ups_data.pages import PageLayout, PageTable, build_pages, cloud_order, grid_order
 from ups_data.statistics import FieldStatistics
-from ups_data.storage.shard import encode_shard
+from ups_data.storage.shard import ShardBuffer
 from ups_data.storage.writer import sync_directory, write_durably, write_scratch
 from ups_data.storage.zarr_store import COORDINATES, FIELDS, IMPORTANCE, INDEX, MEASURES, VALUES
 
@@ -165,7 +174,7 @@ class Worker:
         self._ledger.add_task(task.name)
         return TaskResult(name=task.name, files=tuple(self._written))
 
-    def commit(self, path: str, content: bytes, *, scratch: bool) -> None:
+    def commit(self, path: str, content: bytes | memoryview, *, scratch: bool) -> None:
         """Put a file in place unless it is there, and note it in either case.
 
         Whoever put it there may have died before it was noted; a file that holds something else is replaced.
@@ -187,7 +196,7 @@ class Worker:
             sync_directory(place.parent)
         self._note(path, content)
 
-    def _note(self, path: str, content: bytes) -> None:
+    def _note(self, path: str, content: bytes | memoryview) -> None:
         file = CommittedFile(path=path, size_bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
         self._ledger.add_file(file)
         self._written.append(file)
@@ -305,6 +314,8 @@ class Worker:
                 while begun and sum(ranges[ended]) == number:
                     yield self._finish_importance(trajectory, ranges[ended], begun.popleft(), measures)
                     ended += 1
+            if number < frames.num_frames:
+                previous = chunk[-1].copy()  # the next chunk may lie in the memory of this one
 
     def _finish_importance(
         self,
@@ -366,14 +377,19 @@ class Worker:
         spec = self._bench.partition.plan.arrays[task.key]
         path = f"store/{spec.shard_key(task.shard)}"
         pieces = [self._bench.folder / piece for piece in task.pieces]
-        shape = (-1, *spec.chunk_shape[1:]) if task.key != FIELDS else (-1, *spec.chunk_shape[2:])
         try:
-            parts = [np.frombuffer(piece.read_bytes(), dtype=spec.dtype).reshape(shape) for piece in pieces]
+            contents = [np.frombuffer(piece.read_bytes(), dtype=spec.dtype) for piece in pieces]
         except FileNotFoundError:
             # Pieces are removed once the shard is there: another process did all this, and died before it said so.
             self._note_shard(path)
         else:
-            self.commit(path, encode_shard(spec, np.concatenate(parts)), scratch=False)
+            start, stop = shard_rows(spec, task.shard)
+            buffer, filled = ShardBuffer(spec, stop - start), 0
+            for content in contents:
+                rows = content.reshape(-1, *spec.chunk_shape[1:])
+                buffer.rows[filled : filled + len(rows)] = rows
+                filled += len(rows)
+            self.commit(path, buffer.encode(), scratch=False)
         for piece in pieces:
             piece.unlink(missing_ok=True)
 
@@ -392,52 +408,67 @@ class Worker:
         partition = self._bench.partition
         return {key: _RowWriter(self, key, partition.segments(task, key)) for key in partition.rows(task)}
 
-    def write_segment(self, key: str, segment: Segment, rows: Shaped[np.ndarray, "row *chunk"]) -> None:
-        """Write the rows of a shard that one task owns."""
+    def room_of(self, key: str, segment: Segment) -> _Room:
+        """Return memory for the rows of a shard that one task owns."""
         spec = self._bench.partition.plan.arrays[key]
         if not segment.is_piece:
-            self.commit(segment.path, encode_shard(spec, rows), scratch=False)
-            return
-        shard = f"store/{spec.shard_key(segment.shard)}"
-        if self._is_wanted(shard) and not _is_there(self._bench.folder / shard):
-            self.commit(segment.path, rows.tobytes(), scratch=True)
+            return ShardBuffer(spec, segment.num_rows)
+        return _PieceBuffer(np.empty((segment.num_rows, *spec.chunk_shape[1:]), dtype=spec.dtype))
 
-    def dtype_of(self, key: str) -> np.dtype[Any]:
-        """Return the stored dtype of an array."""
-        return np.dtype(self._bench.partition.plan.arrays[key].dtype)
+    def write_segment(self, key: str, segment: Segment, room: _Room) -> None:
+        """Write the rows of a shard that one task owns."""
+        if not segment.is_piece:
+            self.commit(segment.path, room.encode(), scratch=False)
+            return
+        shard = f"store/{self._bench.partition.plan.arrays[key].shard_key(segment.shard)}"
+        if self._is_wanted(shard) and not _is_there(self._bench.folder / shard):
+            self.commit(segment.path, room.encode(), scratch=True)
+
+
+@dataclass(frozen=True)
+class _PieceBuffer:
+    """The rows of a piece of a shard, one after another as they are."""
+
+    rows: Shaped[np.ndarray, "row *chunk"]
+
+    def encode(self) -> memoryview:
+        """Return the bytes of the piece."""
+        return self.rows.reshape(-1).data.cast("B")
+
+
+_Room = ShardBuffer | _PieceBuffer
 
 
 class _RowWriter:
-    """Takes the rows of one array that a task owns, in order; memory holds one shard and the rows of one call."""
+    """Takes the rows of one array that a task owns, in order; memory holds one shard."""
 
     def __init__(self, worker: Worker, key: str, segments: Iterator[Segment]) -> None:
         self._worker, self._key, self._segments = worker, key, segments
-        self._dtype = worker.dtype_of(key)
-        self._pending: list[Shaped[np.ndarray, "..."]] = []
-        self._num_pending = 0
+        self._room: _Room | None = None
+        self._filled = 0
         self._segment = next(segments, None)
 
     def append(self, rows: Shaped[np.ndarray, "row *chunk"]) -> None:
-        """Add rows."""
+        """Add rows; they are copied, so that their memory may be used again."""
         while len(rows):
             if self._segment is None:
                 raise StoreError(f"{self._key}: {len(rows)} rows came after the last one that was planned")
-            part = rows[: self._segment.num_rows - self._num_pending]
-            self._pending.append(part.astype(self._dtype, copy=False))
-            self._num_pending += len(part)
+            if self._room is None:
+                self._room = self._worker.room_of(self._key, self._segment)
+            part = rows[: self._segment.num_rows - self._filled]
+            place = self._room.rows[self._filled : self._filled + len(part)]
+            place[...] = part.reshape(place.shape)
+            self._filled += len(part)
             rows = rows[len(part) :]
-            if self._num_pending == self._segment.num_rows:
-                self._flush(self._segment)
+            if self._filled == self._segment.num_rows:
+                self._worker.write_segment(self._key, self._segment, self._room)
+                self._room, self._filled = None, 0
+                self._segment = next(self._segments, None)
 
     def close(self) -> None:
         """Check that all rows came."""
         if self._segment is not None:
             raise StoreError(f"{self._key}: shard {self._segment.shard} lacks rows of {self._segment.path}")
-
-    def _flush(self, segment: Segment) -> None:
-        self._worker.write_segment(self._key, segment, np.concatenate(self._pending))
-        self._pending, self._num_pending = [], 0
-        self._segment = next(self._segments, None)
 
 
 class _LaidRows:
@@ -513,8 +544,11 @@ def _write_frame(
 ) -> None:
     flat = frame.reshape(len(frame), -1)
     for part in _slices(index, _GATHER_BYTES // len(frame)):
-        pages = flat[:, part].transpose(1, 0, 2)
-        pages[np.broadcast_to((part < 0)[:, None], pages.shape)] = np.nan
+        # `take` is three times as fast as an index; -1 takes the last value, which the next lines remove.
+        pages = np.take(flat, part, axis=1).transpose(1, 0, 2)
+        padded = part[:, -1] < 0  # padding stands at the end of a page
+        if padded.any():
+            pages[np.broadcast_to((part < 0)[:, None], pages.shape)] = np.nan
         writers[VALUES].append(pages)
     if dense:
         writers[FIELDS].append(frame)
@@ -523,8 +557,11 @@ def _write_frame(
 def _all_sound(
     frame: Float[np.ndarray, "channel *space"], limit: float, may_miss: Bool[np.ndarray, " channel"]
 ) -> bool:
+    # NaN compares as False, so this is not enough where values miss.
+    if -limit <= frame.min() and frame.max() <= limit:
+        return True
     sound = np.abs(frame) <= limit
-    return bool(sound.all() or (sound | (np.isnan(frame) & may_miss.reshape(-1, *[1] * (frame.ndim - 1)))).all())
+    return bool((sound | (np.isnan(frame) & may_miss.reshape(-1, *[1] * (frame.ndim - 1)))).all())
 
 
 def _slices(index: Integer[np.ndarray, "page entry"], num_bytes: int) -> Iterator[Integer[np.ndarray, "part entry"]]:
@@ -547,7 +584,7 @@ def _is_there(path: Path) -> bool:
         return False
 
 
-def _holds(path: Path, content: bytes) -> bool:
+def _holds(path: Path, content: bytes | memoryview) -> bool:
     try:
         return path.stat().st_size == len(content) and path.read_bytes() == content
     except OSError:
@@ -575,7 +612,10 @@ class _FrameReader:
         self._kept: Float[np.ndarray, "time channel *space"] | None = None
 
     def chunks(self, start: int, stop: int) -> Iterator[tuple[int, Float[np.ndarray, "time channel *space"]]]:
-        """Yield frames [start, stop), each chunk after the number of its first frame."""
+        """Yield frames [start, stop), each chunk after the number of its first frame.
+
+        A chunk is read only, and holds until the next one is asked for: the source may reuse its memory.
+        """
         for first in range(start, stop, self._length):
             yield first, self._read(first, min(first + self._length, stop))
 
@@ -593,8 +633,7 @@ class _FrameReader:
                 f"{self._source.name}: {self._info.item} gives values of dtype {chunk.dtype}, {self._source.dtype} was "
                 f"announced, and storing them as {self._dtype} would round them"
             )
-        # A copy, always: row writers hold rows until a shard is full, and a source may reuse its buffer.
-        chunk = chunk.astype(self._dtype)
+        chunk = np.ascontiguousarray(chunk, dtype=self._dtype)
         if stop - start == self.num_frames:
             self._kept = chunk
         return chunk

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,24 +47,37 @@ class Moments:
     ) -> Moments:
         """Return the moments of a block, or of its difference from another one; NaN is a missing value, not counted.
 
-        In float64: two passes over parts of 2^20 values of each channel, so that memory does not grow with the block.
+        In float64, two passes over parts that stay in the processor's cache, which are then merged.
         """
-        parts = _Parts(values, minus)
+        flat = values.reshape(len(values), -1)
+        other = None if minus is None else minus.reshape(len(minus), -1)
         moments = cls.empty(len(values))
-        sums = np.zeros(len(values))
-        for part in parts:
-            there = ~np.isnan(part)
-            whole = bool(there.all())
-            moments.count += there.sum(axis=1)
-            sums += part.sum(axis=1) if whole else np.where(there, part, 0.0).sum(axis=1)
-            moments.min = np.minimum(moments.min, np.where(there, part, np.inf).min(axis=1))
-            moments.max = np.maximum(moments.max, np.where(there, part, -np.inf).max(axis=1))
-        moments.mean = sums / np.maximum(moments.count, 1)
-        for part in parts:
-            deviation = np.subtract(part, moments.mean[:, None], out=part)
-            deviation[np.isnan(deviation)] = 0.0
-            moments.m2 += np.square(deviation, out=deviation).sum(axis=1)
+        length = max(1, _PART_VALUES // len(values))
+        for start in range(0, flat.shape[1], length):
+            part = flat[:, start : start + length].astype(np.float64)
+            if other is not None:
+                part -= other[:, start : start + length]
+            found = cls._of_part(part)
+            moments = found if not start else moments.merge(found)
         return moments
+
+    @classmethod
+    def _of_part(cls, part: Float64[np.ndarray, "channel value"]) -> Moments:
+        """Return the moments of an array, which is changed."""
+        low, high, sums = part.min(axis=1), part.max(axis=1), part.sum(axis=1)
+        count = np.full(len(part), part.shape[1], dtype=np.int64)
+        # One NaN makes all three NaN: most parts have none, and need no second look at every value.
+        there = None
+        if np.isnan(sums).any():
+            there = ~np.isnan(part)
+            count, sums = there.sum(axis=1), np.where(there, part, 0.0).sum(axis=1)
+            low = np.where(there, part, np.inf).min(axis=1)
+            high = np.where(there, part, -np.inf).max(axis=1)
+        mean = sums / np.maximum(count, 1)
+        part -= mean[:, None]
+        if there is not None:
+            part[~there] = 0.0
+        return cls(count=count, mean=mean, m2=np.einsum("cv,cv->c", part, part), min=low, max=high)
 
     def merge(self, other: Moments) -> Moments:
         """Return the moments of both sets of values."""
@@ -91,25 +103,8 @@ class Moments:
         return np.sqrt(self.m2 / np.maximum(self.count, 1) + np.square(self.mean))
 
 
-class _Parts:
-    """The values of a block, or its difference from another one, in parts of float64 that the caller may change."""
-
-    def __init__(
-        self, values: Float[np.ndarray, "channel *rest"], minus: Float[np.ndarray, "channel *rest"] | None
-    ) -> None:
-        self._values = values.reshape(len(values), -1)
-        self._minus = None if minus is None else minus.reshape(len(minus), -1)
-
-    def __iter__(self) -> Iterator[Float64[np.ndarray, "channel value"]]:
-        for start in range(0, self._values.shape[1], _PART_VALUES):
-            place = slice(start, start + _PART_VALUES)
-            part = self._values[:, place].astype(np.float64)
-            if self._minus is not None:
-                part -= self._minus[:, place]
-            yield part
-
-
-_PART_VALUES = 2**20
+# 512 KiB of float64.
+_PART_VALUES = 2**16
 _MOMENTS = ("count", "mean", "m2", "min", "max")
 
 

@@ -23,7 +23,7 @@ class _CountingWriter(StoreWriter):
         super().__init__(Path("nothing-is-written-here"), overwrite=True)
         self.sizes: dict[str, int] = {}
 
-    def write_file(self, key: str, content: bytes) -> None:
+    def write_file(self, key: str, content: bytes | memoryview) -> None:
         """Note the size of a file."""
         self.sizes[key] = len(content)
 

@@ -30,13 +30,63 @@ def axis_derivative(
     """
     if geometry.axes[axis].size == 1:
         return np.zeros_like(values)
-    steps, slopes = _slopes(values, geometry, axis)
-    inner = (steps[:-1] * slopes[..., 1:] + steps[1:] * slopes[..., :-1]) / (steps[:-1] + steps[1:])
-    if geometry.periods[axis] is None:
-        inner = np.concatenate([slopes[..., :1], inner, slopes[..., -1:]], axis=-1)
-    if np.isnan(slopes).any():
-        inner = _fill_from_one_side(inner, slopes, wraps=geometry.periods[axis] is not None)
-    return _settle(np.moveaxis(inner, -1, axis + 1), values)
+    steps, changes = _changes(values, geometry, axis)
+    # Weights of the change before a node and of the one after it; along `axis`, so that memory is read in order.
+    sums = steps[:-1] + steps[1:]
+    before, after = steps[1:] / steps[:-1] / sums, steps[:-1] / steps[1:] / sums
+    wraps = geometry.periods[axis] is not None
+    inner = np.multiply(_along(changes, axis, slice(None, -1)), _shaped(before, values, axis))
+    inner += _along(changes, axis, slice(1, None)) * _shaped(after, values, axis)
+    if wraps:
+        derivative = inner
+    else:
+        derivative = np.empty_like(values)
+        _along(derivative, axis, slice(1, -1))[...] = inner
+        for end in (slice(0, 1), slice(-1, None)):
+            _along(derivative, axis, end)[...] = _along(changes, axis, end) / steps[end]
+    if np.isnan(derivative).any():
+        slopes = changes / _shaped(steps, values, axis)
+        filled = _fill_from_one_side(
+            np.moveaxis(derivative, axis + 1, -1), np.moveaxis(slopes, axis + 1, -1), wraps=wraps
+        )
+        return _settle(np.moveaxis(filled, -1, axis + 1), values)
+    return derivative
+
+
+def _changes(
+    values: Float64[np.ndarray, "channel *space"], geometry: GridGeometry, axis: int
+) -> tuple[Float64[np.ndarray, " step"], Float64[np.ndarray, "channel *steps"]]:
+    """Return the steps from node to node along an axis and the changes over them; both steps of a seam included."""
+    nodes, period = geometry.axes[axis], geometry.periods[axis]
+    if period is None:
+        return np.diff(nodes), np.diff(values, axis=axis + 1)
+    nodes = np.concatenate([nodes[-1:] - period, nodes, nodes[:1] + period])
+    shape = list(values.shape)
+    shape[axis + 1] += 1
+    changes = np.empty(shape)
+    last, first = _along(values, axis, slice(-1, None)), _along(values, axis, slice(0, 1))
+    np.subtract(
+        _along(values, axis, slice(1, None)),
+        _along(values, axis, slice(None, -1)),
+        out=_along(changes, axis, slice(1, -1)),
+    )
+    np.subtract(first, last, out=_along(changes, axis, slice(0, 1)))
+    np.subtract(first, last, out=_along(changes, axis, slice(-1, None)))
+    return np.diff(nodes), changes
+
+
+def _along(
+    values: Float64[np.ndarray, "channel *space"], axis: int, part: slice
+) -> Float64[np.ndarray, "channel *part"]:
+    """Return a part of the nodes of one axis."""
+    return values[(slice(None),) * (axis + 1) + (part,)]
+
+
+def _shaped(
+    weights: Float64[np.ndarray, " node"], values: Float64[np.ndarray, "channel *space"], axis: int
+) -> Float64[np.ndarray, "..."]:
+    """Return weights of the nodes of one axis in a shape that broadcasts."""
+    return weights.reshape(-1, *[1] * (values.ndim - axis - 2))
 
 
 def second_derivative(

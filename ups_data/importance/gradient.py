@@ -34,5 +34,6 @@ class GradientMetric(RootMeanSquareMetric):
             for part, own, values, geometry in slabs(frame, self.geometry):
                 arcs, squares = Arcs.of(geometry, self.subject.specs), np.zeros_like(values)
                 for axis in range(len(geometry.axes)):
-                    squares += np.square(arcs.derivative(values, axis))
+                    derivative = arcs.derivative(values, axis)
+                    squares += np.square(derivative, out=derivative)
                 self.add_squares(arcs.fill_poles(squares, values)[:, own], part)

@@ -7,6 +7,8 @@ crash a process or return something that looks right.
 
 from __future__ import annotations
 
+import itertools
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,7 +17,7 @@ import google_crc32c
 import numcodecs
 import numcodecs.blosc
 import numpy as np
-from jaxtyping import Shaped, UInt8, UInt64
+from jaxtyping import Shaped, UInt8
 
 from ups_data.errors import CorruptionError
 from ups_data.schema import CodecName
@@ -74,24 +76,20 @@ class ChunkCodec:
         payload = raw if compressor is None else _compress(compressor, raw)
         return payload + google_crc32c.value(payload).to_bytes(CRC_BYTES, "little")
 
-    def encode_run(self, rows: Shaped[np.ndarray, "row *chunk"]) -> tuple[bytes, UInt64[np.ndarray, " row"]]:
-        """Encode neighbouring chunks: all of them one after another, and how many bytes each takes."""
-        if self.name != "none":
-            chunks = [self.encode(row) for row in rows]
-            return b"".join(chunks), np.array([len(chunk) for chunk in chunks], dtype=np.uint64)
-        # Chunks of fixed size: one copy for all, and no object for each of hundreds of thousands of short ones.
-        raw = np.ascontiguousarray(rows, dtype=rows.dtype.newbyteorder("<")).reshape(len(rows), -1).view(np.uint8)
-        if raw.shape[1] != self.chunk_bytes:
-            raise ValueError(f"chunks of {raw.shape[1]} bytes were given to a codec for {self.chunk_bytes} bytes")
-        content, size = raw.tobytes(), self.chunk_bytes
-        value = google_crc32c.value
-        checksums = np.fromiter(
-            (value(content[start : start + size]) for start in range(0, len(content), size)), dtype="<u4"
-        )
-        encoded = np.empty((len(raw), size + CRC_BYTES), dtype=np.uint8)
-        encoded[:, :size] = raw
-        encoded[:, size:] = checksums.view(np.uint8).reshape(-1, CRC_BYTES)
-        return encoded.tobytes(), np.full(len(raw), size + CRC_BYTES, dtype=np.uint64)
+    def encode_run(self, rows: Shaped[np.ndarray, "row *chunk"]) -> list[bytes]:
+        """Encode neighbouring chunks, each as `encode` does."""
+        return [self.encode(row) for row in rows]
+
+    def seal(self, chunks: UInt8[np.ndarray, "row byte"]) -> None:
+        """Put behind each chunk its checksum, for chunks of fixed size whose values stand in place already.
+
+        Args:
+            chunks: `encoded_bytes` of each chunk, the last four to be written.
+        """
+        # No line of Python a chunk: there are hundreds of thousands of short ones in a shard.
+        values = struct.iter_unpack(f"{self.chunk_bytes}s{CRC_BYTES}x", chunks.data)
+        checksums = np.fromiter(itertools.starmap(google_crc32c.value, values), dtype="<u4", count=len(chunks))
+        chunks[:, self.chunk_bytes :] = checksums.view(np.uint8).reshape(-1, CRC_BYTES)
 
     def decode_run(
         self,

@@ -16,7 +16,7 @@ from typing import Any
 
 import google_crc32c
 import numpy as np
-from jaxtyping import Shaped
+from jaxtyping import Shaped, UInt8, UInt64
 
 from ups_data.errors import CorruptionError
 from ups_data.schema import CodecName
@@ -80,8 +80,12 @@ class ArraySpec:
     @property
     def uncompressed_bytes(self) -> int:
         """Bytes of all shards with the codec `none`: values, a checksum a row, and an index a shard."""
-        index = self.rows_per_shard * INDEX_ENTRY_BYTES + CRC_BYTES
-        return self.num_rows * (self.codec_of_chunk.chunk_bytes + CRC_BYTES) + self.num_shards * index
+        return self.num_rows * (self.codec_of_chunk.chunk_bytes + CRC_BYTES) + self.num_shards * self.index_bytes
+
+    @property
+    def index_bytes(self) -> int:
+        """Bytes of the index of a shard, its checksum included."""
+        return self.rows_per_shard * INDEX_ENTRY_BYTES + CRC_BYTES
 
     @property
     def codec_of_chunk(self) -> ChunkCodec:
@@ -94,15 +98,57 @@ class ArraySpec:
         return "/".join([self.key, "c", str(shard), *["0"] * (len(self.shape) - 1)])
 
 
-def encode_shard(spec: ArraySpec, rows: Shaped[np.ndarray, "row *chunk"]) -> bytes:
+class ShardBuffer:
+    """The rows of one shard, put where they will stand in its file: encoding chunks of fixed size copies nothing.
+
+    Args:
+        spec: the array.
+        num_rows: rows of this shard, at most `rows_per_shard`.
+
+    Attributes:
+        rows: memory for the values, to be filled (row, *chunk), where a chunk is without its leading 1.
+    """
+
+    rows: Shaped[np.ndarray, "row *chunk"]
+
+    def __init__(self, spec: ArraySpec, num_rows: int) -> None:
+        self._spec = spec
+        self._file: UInt8[np.ndarray, " byte"] | None = None
+        codec, shape = spec.codec_of_chunk, (num_rows, *spec.chunk_shape[1:])
+        size = codec.encoded_bytes
+        if size is None:
+            self.rows = np.empty(shape, dtype=spec.dtype)
+            return
+        self._file = np.empty(num_rows * size + spec.index_bytes, dtype=np.uint8)
+        chunk = np.empty((1, *spec.chunk_shape[1:]), dtype=spec.dtype)
+        self.rows = np.ndarray(shape, dtype=spec.dtype, buffer=self._file, strides=(size, *chunk.strides[1:]))
+
+    def encode(self) -> memoryview:
+        """Return the bytes of the shard, once all rows are there."""
+        codec, num_rows = self._spec.codec_of_chunk, len(self.rows)
+        if self._file is None:
+            chunks = codec.encode_run(self.rows)
+            lengths = np.array([len(chunk) for chunk in chunks], dtype=np.uint64)
+            return memoryview(b"".join([*chunks, self._encode_index(lengths)]))
+        size = codec.chunk_bytes + CRC_BYTES
+        codec.seal(self._file[: num_rows * size].reshape(num_rows, size))
+        index = self._encode_index(np.full(num_rows, size, dtype=np.uint64))
+        self._file[num_rows * size :] = np.frombuffer(index, dtype=np.uint8)
+        return self._file.data
+
+    def _encode_index(self, lengths: UInt64[np.ndarray, " row"]) -> bytes:
+        index = np.full((self._spec.rows_per_shard, 2), MISSING, dtype="<u8")
+        index[: len(lengths), 0] = np.cumsum(lengths) - lengths
+        index[: len(lengths), 1] = lengths
+        encoded = index.tobytes()
+        return encoded + google_crc32c.value(encoded).to_bytes(CRC_BYTES, "little")
+
+
+def encode_shard(spec: ArraySpec, rows: Shaped[np.ndarray, "row *chunk"]) -> memoryview:
     """Encode up to `rows_per_shard` rows as the bytes of one shard."""
-    content, lengths = spec.codec_of_chunk.encode_run(rows)
-    index = np.full((spec.rows_per_shard, 2), MISSING, dtype="<u8")
-    index[: len(lengths), 0] = np.cumsum(lengths) - lengths
-    index[: len(lengths), 1] = lengths
-    encoded_index = index.tobytes()
-    checksum = google_crc32c.value(encoded_index).to_bytes(CRC_BYTES, "little")
-    return b"".join([content, encoded_index, checksum])
+    buffer = ShardBuffer(spec, len(rows))
+    buffer.rows[...] = rows.reshape(buffer.rows.shape)
+    return buffer.encode()
 
 
 def array_metadata(spec: ArraySpec) -> dict[str, Any]:

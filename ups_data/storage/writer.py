@@ -42,6 +42,9 @@ GROUPS = ("", "pages", TABLE_GROUP)
 GROUP_METADATA: dict[str, Any] = {"zarr_format": 3, "node_type": "group", "attributes": {}}
 """Content of `zarr.json` of a group."""
 
+FileContent = bytes | memoryview | Iterable[bytes]
+"""Content of a file, at once or in parts."""
+
 
 class ArrayWriter:
     """Takes the rows of one array in order and writes each shard as soon as it is full."""
@@ -214,7 +217,7 @@ class StoreWriter:
         """Write a JSON file."""
         self.write_file(key, (json.dumps(content, indent=1) + "\n").encode())
 
-    def write_file(self, key: str, content: bytes) -> None:
+    def write_file(self, key: str, content: bytes | memoryview) -> None:
         """Stage, sync and rename one file, and note its size and hash for the manifest.
 
         Raises:
@@ -290,12 +293,12 @@ class StoreWriter:
             self.write_file("/".join([key, "c", *["0"] * values.ndim]), codec.encode(values))
 
 
-def write_durably(path: Path, content: bytes | Iterable[bytes], *, dest: Path, staging: Path | None = None) -> None:
+def write_durably(path: Path, content: FileContent, *, dest: Path, staging: Path | None = None) -> None:
     """Write a file under another name, sync it, give it its name, and sync the directory.
 
     Args:
         path: the file.
-        content: all of it, at once or in parts.
+        content: all of it.
         dest: the store that it is for, for the message.
         staging: an existing directory of the same file system where the file is written; beside its place if None.
 
@@ -310,7 +313,7 @@ def write_durably(path: Path, content: bytes | Iterable[bytes], *, dest: Path, s
         raise StoreError(f"cannot write {path}: {error.strerror or error}; nothing at {dest} was changed") from error
 
 
-def write_scratch(path: Path, content: bytes, *, staging: Path) -> None:
+def write_scratch(path: Path, content: FileContent, *, staging: Path) -> None:
     """Write a file as `write_durably` does, but sync nothing: a power cut may take it, or a part of it.
 
     Raises:
@@ -324,14 +327,14 @@ def write_scratch(path: Path, content: bytes, *, staging: Path) -> None:
 
 
 @contextmanager
-def _staged(path: Path, content: bytes | Iterable[bytes], *, staging: Path | None, sync: bool) -> Iterator[Path]:
+def _staged(path: Path, content: FileContent, *, staging: Path | None, sync: bool) -> Iterator[Path]:
     """Write a file under a name that nobody else has, be it on another machine, and remove what is left of it."""
     staged = (path.parent if staging is None else staging) / f".{path.name}.{uuid.uuid4().hex}.staged"
     if staging is None:
         _make_directory(path.parent, sync=sync)
     try:
         with staged.open("wb") as handle:
-            handle.writelines([content] if isinstance(content, bytes) else content)
+            handle.writelines([content] if isinstance(content, bytes | memoryview) else content)
             handle.flush()
             if sync:
                 os.fsync(handle.fileno())
