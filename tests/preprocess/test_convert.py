@@ -15,10 +15,14 @@ import pytest
 
 import ups_data
 from preprocess.convert import ConvertSettings, convert
+from preprocess.partition import Part, Partition
+from preprocess.parts import commit_parts, convert_part
+from preprocess.plan import plan_conversion
 from tests.memory_source import MemorySource, StumblingSource, cloud, even_nodes, wave_frames
 from tests.ups_data.storage.cases import GEOMETRIES, ON_POINTS, make_store, plane, settings_for
 from ups_data.errors import ConfigError, SchemaError, SourceError, StoreError, StoreExistsError, StoreNotFoundError
 from ups_data.schema import ImportanceSpec
+from ups_data.storage.zarr_store import FIELDS, VALUES
 from ups_data.testing.store_contract import read_digest
 
 ROOT = Path(__file__).parents[2]
@@ -46,6 +50,7 @@ def test_two_conversions_are_byte_identical(name, tmp_path):
 def small_tasks(monkeypatch):
     """Shards of 1 KiB and tasks of 1 to 3 KiB, so that small sources make many of them, long trajectories included."""
     monkeypatch.setattr("preprocess.settings._MIB", 1024)
+    monkeypatch.setattr("preprocess.plan._LEAST_ALIGNED_BYTES", 0)
     monkeypatch.setattr("preprocess.partition.BLOCK_BYTES", 3000)
     monkeypatch.setattr("preprocess.partition._TRAJECTORY_BYTES", 0)
 
@@ -74,6 +79,30 @@ def test_the_number_of_workers_does_not_change_a_byte(name, codec, tmp_path, sma
     assert file_contents(tmp_path / "2") == file_contents(tmp_path / "1")
     assert file_contents(tmp_path / "3") == file_contents(tmp_path / "1")
     assert left_behind(tmp_path) == ["1", "2", "3"]
+
+
+def test_trajectories_of_one_size_fill_shards(tmp_path):
+    """Seven of 1.3 MiB, three a shard of 4 MiB: nothing is written in pieces, nor does it matter who writes what."""
+    random = np.random.default_rng(0)
+    frames = [random.standard_normal((5, 1, 256, 256)).astype(np.float32) for _ in range(7)]
+    source, settings = MemorySource.grid(frames), ConvertSettings(name="same", shard_mib=4)
+    plan = plan_conversion(source, settings)
+    assert plan.trajectories_per_shard == 3
+    partition = Partition(plan=plan, block_bytes=2**28, task_bytes=settings.shard_bytes)
+    assert not {join.key for join in partition.join_tasks} & {FIELDS, VALUES}
+    for workers in (1, 2):
+        convert(source, tmp_path / str(workers), settings, workers=workers)
+    for number in (1, 2, 3):
+        convert_part(source, tmp_path / "parts", settings, Part(number=number, count=3))
+    commit_parts(source, tmp_path / "parts", settings)
+    assert file_contents(tmp_path / "2") == file_contents(tmp_path / "1") == file_contents(tmp_path / "parts")
+    store = ups_data.open_store(tmp_path / "1")
+    for trajectory, values in enumerate(frames):
+        np.testing.assert_array_equal(store.read_dense(trajectory, range(5)), values.reshape(5, 1, -1))
+        count = store.layout(trajectory).num_pages
+        points = store.read_page_points(trajectory, np.arange(count)).index
+        found = store.read_page_values(trajectory, range(5), np.arange(count), (0,))
+        np.testing.assert_array_equal(found[..., 0], values.reshape(5, -1)[:, points])
 
 
 def test_a_conversion_needs_a_worker(tmp_path):
@@ -405,6 +434,9 @@ _CHILD = textwrap.dedent(
     import os, resource, signal, sys
     from pathlib import Path
     from preprocess.convert import ConvertSettings, convert
+from preprocess.partition import Part, Partition
+from preprocess.parts import commit_parts, convert_part
+from preprocess.plan import plan_conversion
     from tests.memory_source import MemorySource, wave_frames
     from ups_data.errors import StoreError
 
