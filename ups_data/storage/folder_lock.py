@@ -39,13 +39,15 @@ def hold_folder(folder: Path, *, shared: bool, wait_s: float) -> int | None:
     while True:
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(folder / LOCK_NAME, os.O_RDWR | os.O_CREAT, 0o644)
-        except FileNotFoundError:
-            continue
         except FileExistsError:
             # Its holder removed it between the refusal to make it and the look at what is there, or it is no folder.
             if os.path.lexists(folder) and not folder.is_dir():
                 raise
+            continue
+        try:
+            descriptor = os.open(folder / LOCK_NAME, os.O_RDWR | os.O_CREAT, 0o644)
+        except FileNotFoundError:
+            # Its holder removed it after it was found here.
             continue
         try:
             held = _try_lock(descriptor, folder, shared=shared)

@@ -170,3 +170,8 @@ def test_a_folder_that_others_make_and_remove_all_the_time_is_held_in_turn(tmp_p
         _, error = process.communicate()
         assert process.returncode == 0, error
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_place_that_cannot_be_made_is_told_at_once() -> None:
+    with pytest.raises(OSError, match="nowhere"):
+        hold_folder(Path("/proc/nowhere/work"), shared=False, wait_s=60)
