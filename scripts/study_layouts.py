@@ -173,12 +173,13 @@ def measure(name: str, source: Source, path: Path, ratio: float, num_frames: int
         convert(source, path, settings, overwrite=path.exists())
         store = open_store(path)
         targets = [1 + frame for frame in choose_evenly(store.num_frames(0) - 1, num_frames)]
-        samplers: list[PageSampler] = [ImportanceSampler(ratio), ImportanceSampler(ratio, uniform_share=0.1)]
+        samplers: dict[str, PageSampler] = {
+            "importance, lambda 0.25": ImportanceSampler(ratio),
+            "importance, lambda 0.1": ImportanceSampler(ratio, uniform_share=0.1),
+        }
         if layout == "default":
-            samplers.insert(0, BalancedSampler(ratio))
-        for sampler in samplers:
-            share = getattr(sampler, "uniform_share", None)
-            label = sampler.name if share is None else f"{sampler.name}, lambda {share}"
+            samplers = {"balanced": BalancedSampler(ratio), **samplers}
+        for label, sampler in samplers.items():
             worth = [
                 [worth_of(store, target, sampler, values) for values in integrands(store, target)] for target in targets
             ]

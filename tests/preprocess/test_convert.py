@@ -434,9 +434,6 @@ _CHILD = textwrap.dedent(
     import os, resource, signal, sys
     from pathlib import Path
     from preprocess.convert import ConvertSettings, convert
-from preprocess.partition import Part, Partition
-from preprocess.parts import commit_parts, convert_part
-from preprocess.plan import plan_conversion
     from tests.memory_source import MemorySource, wave_frames
     from ups_data.errors import StoreError
 
