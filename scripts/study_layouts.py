@@ -179,11 +179,13 @@ def measure(name: str, source: Source, path: Path, ratio: float, num_frames: int
         }
         if layout == "default":
             samplers = {"balanced": BalancedSampler(ratio), **samplers}
-        for label, sampler in samplers.items():
-            worth = [
-                [worth_of(store, target, sampler, values) for values in integrands(store, target)] for target in targets
-            ]
-            losses, gradients = zip(*worth, strict=True)
+        worth: dict[str, list[list[float]]] = {label: [] for label in samplers}
+        for target in targets:
+            pair = integrands(store, target)
+            for label, sampler in samplers.items():
+                worth[label].append([worth_of(store, target, sampler, values) for values in pair])
+        for label, found in worth.items():
+            losses, gradients = zip(*found, strict=True)
             yield Multipliers(field=name, layout=layout, sampler=label, loss=losses, gradient=gradients)
 
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import numpy as np
-from jaxtyping import Int64
-
 from ups_data.pages import CellDraw, PageLayout, cut_cells
-from ups_data.samplers.base import Amount, DrawKey, Sampler
+from ups_data.samplers.base import DrawKey
+from ups_data.samplers.point_sampler import PointSampler
 
 
-class FixedSampler(Sampler):
+class FixedSampler(PointSampler):
     """Takes one low-discrepancy set of points per trajectory, the same in every epoch, with quadrature weights.
 
     The points are the middles of n cells, runs of neighbours along a Hilbert curve; the weight of a point is the share
@@ -26,16 +24,7 @@ class FixedSampler(Sampler):
     """
 
     def __init__(self, ratio: float | None = None, num_queries: int | None = None) -> None:
-        super().__init__()
-        self.amount = Amount.of(ratio, num_queries)
-
-    def most_queries(
-        self,
-        num_points: Int64[np.ndarray, " size"],
-        page_points: int,  # noqa: ARG002  of the contract
-    ) -> int:
-        """Return a bound on the points of a draw."""
-        return int(self.amount.most_points(num_points).max())
+        super().__init__(ratio, num_queries)
 
     def draw(self, layout: PageLayout, key: DrawKey) -> CellDraw:  # noqa: ARG002  the same for every key
         """Take the middle of each cell.

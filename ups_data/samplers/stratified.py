@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import numpy as np
-from jaxtyping import Int64
-
 from ups_data.pages import CellDraw, PageLayout, cut_cells
 from ups_data.random import Stream, generator
-from ups_data.samplers.base import Amount, DrawKey, Sampler
-from ups_data.samplers.schedule import Schedule
-from ups_data.samplers.weights import Weights
+from ups_data.samplers.base import DrawKey
+from ups_data.samplers.point_sampler import PointSampler
 
 
-class StratifiedSampler(Sampler):
+class StratifiedSampler(PointSampler):
     """Cuts the points into exactly n cells of neighbours and draws one of each, at random.
 
     Cells are runs along a Hilbert curve, of floor or ceil(N / n) points, so that they exist for every n up to N, every
@@ -28,24 +24,6 @@ class StratifiedSampler(Sampler):
         num_queries: points to draw; a number or a schedule.
         weights: see `Weights`.
     """
-
-    def __init__(
-        self,
-        ratio: float | Schedule | None = None,
-        num_queries: int | Schedule | None = None,
-        *,
-        weights: str | Weights = "unbiased",
-    ) -> None:
-        super().__init__(weights)
-        self.amount = Amount.of(ratio, num_queries)
-
-    def most_queries(
-        self,
-        num_points: Int64[np.ndarray, " size"],
-        page_points: int,  # noqa: ARG002  of the contract
-    ) -> int:
-        """Return a bound on the points of a draw, at any global step."""
-        return int(self.amount.most_points(num_points).max())
 
     def draw(self, layout: PageLayout, key: DrawKey) -> CellDraw:
         """Draw a point of each cell.

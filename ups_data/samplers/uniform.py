@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Int64
 
 from ups_data.pages import PageLayout, PointDraw
 from ups_data.random import Stream, generator
-from ups_data.samplers.base import Amount, DrawKey, Sampler
-from ups_data.samplers.schedule import Schedule
-from ups_data.samplers.weights import Weights
+from ups_data.samplers.base import DrawKey
+from ups_data.samplers.point_sampler import PointSampler
 
 
-class UniformSampler(Sampler):
+class UniformSampler(PointSampler):
     """Draws exactly n points at random without replacement, each with weight 1 / n.
 
     It does not go by pages: every draw reads whole frames. It is what others do, and what `prove` measures against.
@@ -22,24 +20,6 @@ class UniformSampler(Sampler):
         num_queries: points to draw; a number or a schedule.
         weights: see `Weights`; all are the same here.
     """
-
-    def __init__(
-        self,
-        ratio: float | Schedule | None = None,
-        num_queries: int | Schedule | None = None,
-        *,
-        weights: str | Weights = "unbiased",
-    ) -> None:
-        super().__init__(weights)
-        self.amount = Amount.of(ratio, num_queries)
-
-    def most_queries(
-        self,
-        num_points: Int64[np.ndarray, " size"],
-        page_points: int,  # noqa: ARG002  of the contract
-    ) -> int:
-        """Return a bound on the points of a draw, at any global step."""
-        return int(self.amount.most_points(num_points).max())
 
     def draw(self, layout: PageLayout, key: DrawKey) -> PointDraw:
         """Draw distinct points.
