@@ -42,7 +42,7 @@ from preprocess.settings import ConvertSettings
 from preprocess.sources import open_source
 from preprocess.sources.base import Source
 from preprocess.sources.generated import GenerateSettings, generate
-from ups_data.pages import draw_variance, uniform_variance
+from ups_data.pages import draw_variances, uniform_variance
 from ups_data.samplers import BalancedSampler, DrawKey, ImportanceSampler, PageSampler
 from ups_data.schema import ImportanceSpec
 from ups_data.storage import Store, open_store
@@ -220,7 +220,7 @@ def worth_of(store: Store, target: int, sampler: PageSampler, values: np.ndarray
     draw = sampler.draw(layout, DrawKey(seed=0, epoch=0, sample=0))
     num_queries = float((index[draw.pages] >= 0).sum())
     uniform = uniform_variance(values, num_queries)
-    return float(uniform.sum() / draw_variance(layout, index, draw, values).sum())
+    return float(uniform.sum() / draw_variances(layout, index, [draw], values).sum())
 
 
 def to_table(found: list[Multipliers], integrand: str) -> rich.table.Table:

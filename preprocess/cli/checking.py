@@ -85,12 +85,21 @@ def prove_verb(  # noqa: PLR0913  one argument an option
     ] = 4,
     frames: Annotated[int, typer.Option("--frames", help="Most frames of each, evenly spread.", min=1)] = 3,
     seed: Annotated[int, typer.Option("--seed", help="Of the draws.", min=0)] = 0,
+    layouts: Annotated[
+        bool, typer.Option("--layouts/--no-layouts", help="Also find the layout that would be worth most.")
+    ] = True,
+    plot: Annotated[
+        Path | None, typer.Option("--plot", help="Draw what was found: FILE.png, or FILE.html for a page.")
+    ] = None,
     reply: Reply,
 ) -> None:
     """Measure on a store's own fields that draws are unbiased, and what they are worth beside uniform ones."""
+    from preprocess import show
     from preprocess.prove import prove
 
     with errors_reported(reply):
+        if plot is not None:
+            show.check_output(plot)
         with progress_shown() as progress:
             report = prove(
                 open_store(str(store)),
@@ -101,8 +110,11 @@ def prove_verb(  # noqa: PLR0913  one argument an option
                 seed=seed,
                 num_trajectories=trajectories,
                 num_frames=frames,
+                layouts=layouts,
                 progress=progress,
             )
+        if plot is not None:
+            show.write_picture(show.picture_proof(report), plot)
         if reply.as_json:
             print_json(report.to_dict())
         else:

@@ -48,6 +48,9 @@ class Request:
     config: Annotated[Path | None, typer.Option("--config", help="YAML file of settings.")] = None
     importance: Annotated[str | None, typer.Option("--importance", help=_IMPORTANCE_HELP)] = None
     strata: Annotated[int | None, typer.Option("--strata", help="Bands of importance.")] = None
+    block_points: Annotated[
+        int | None, typer.Option("--block-points", help="Neighbours that share a band of importance; 1 for each alone.")
+    ] = None
     page_points: Annotated[int | None, typer.Option("--page-points", help="Points of a page.")] = None
     frames_per_block: Annotated[
         int | None, typer.Option("--frames-per-block", help="Frames that share an importance map; all by default.")
@@ -81,6 +84,7 @@ class Request:
             "format": self.format,
             "name": name,
             "num_strata": self.strata,
+            "block_points": self.block_points,
             "page_points": self.page_points,
             "frames_per_block": self.frames_per_block,
             "target_span": self.target_span,

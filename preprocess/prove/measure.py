@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from preprocess.convert import Progress
 from preprocess.prove.draws import DrawTally, EstimateTally, TrajectoryDraws
 from preprocess.prove.integrands import choose_evenly, choose_frames, count_parts, frames_by_block, read_truths
+from preprocess.prove.layout_records import LayoutReport
+from preprocess.prove.layouts import recommend_layout
 from preprocess.prove.records import DrawRow, EstimateRow, ProveReport
 from ups_data.errors import ConfigError, DatasetError, SamplerError, suggest
 from ups_data.samplers import (
@@ -33,6 +35,8 @@ _MIN_DRAWS = 100
 # A dense draw is the same every time.
 _DENSE_DRAWS = 10
 _PROGRESS_EVERY = 100
+# Each candidate goes through all frames of a trajectory.
+_LAYOUT_TRAJECTORIES = 2
 
 
 def prove(  # noqa: PLR0913  what is asked, keyword-only, each with its default here
@@ -45,6 +49,7 @@ def prove(  # noqa: PLR0913  what is asked, keyword-only, each with its default 
     seed: int = 0,
     num_trajectories: int = 4,
     num_frames: int = 3,
+    layouts: bool = False,
     progress: Progress | None = None,
 ) -> ProveReport:
     """Draw many times and hold estimates, numbers, weights and reads against what they must be.
@@ -63,6 +68,7 @@ def prove(  # noqa: PLR0913  what is asked, keyword-only, each with its default 
         seed: of the draws.
         num_trajectories: most trajectories to draw from.
         num_frames: most frames of each.
+        layouts: also find the layout that would be worth most, see `recommend_layout`.
         progress: called with "draws", how many are done, and how many there are.
 
     Raises:
@@ -95,7 +101,15 @@ def prove(  # noqa: PLR0913  what is asked, keyword-only, each with its default 
         rows=tuple(proof.rows),
         draw_rows=tuple(proof.draw_rows),
         faults=tuple(proof.faults),
+        layouts=_recommend(store, trajectories, ratio, num_frames, progress) if layouts else None,
     )
+
+
+def _recommend(
+    store: Store, trajectories: tuple[int, ...], ratio: float, num_frames: int, progress: Progress | None
+) -> LayoutReport:
+    some = [trajectories[place] for place in choose_evenly(len(trajectories), _LAYOUT_TRAJECTORIES)]
+    return recommend_layout(store, trajectories=some, ratio=ratio, num_frames=num_frames, progress=progress)
 
 
 def _name_samplers(wanted: Sequence[str | Sampler], ratio: float) -> dict[str, Sampler]:

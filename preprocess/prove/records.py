@@ -14,6 +14,7 @@ from rich.text import Text
 
 from preprocess.inspect import format_bytes
 from preprocess.prove.integrands import CHANGE, FIELD_INTEGRANDS
+from preprocess.prove.layout_records import LayoutReport
 
 FAMILY_ERROR = 1e-3
 """Chance that a sound store fails, for the estimates and for the coverage each."""
@@ -122,6 +123,7 @@ class ProveReport:
         rows: one a sampler, trajectory, integrand, channel and frame.
         draw_rows: one a sampler, trajectory and block.
         faults: draws that broke a rule, values that were not those of the dense frame.
+        layouts: which layout would be worth most; None where that was not asked.
     """
 
     location: str
@@ -133,6 +135,7 @@ class ProveReport:
     rows: tuple[EstimateRow, ...]
     draw_rows: tuple[DrawRow, ...]
     faults: tuple[str, ...]
+    layouts: LayoutReport | None = None
 
     @property
     def ok(self) -> bool:
@@ -220,11 +223,15 @@ class ProveReport:
             "problems": list(self.problems),
             "samplers": [asdict(row) for row in self.draw_rows],
             "rows": [asdict(row) for row in self.rows],
+            "layouts": None if self.layouts is None else self.layouts.to_dict(),
         }
 
     def to_tables(self) -> RenderableType:
         """Return tables for a terminal: the draws, the estimates, the verdict."""
-        return Group(self._draw_table(), self._estimate_table(), *(Text(line) for line in self._closing_lines()))
+        tables = [self._draw_table(), self._estimate_table()]
+        if self.layouts is not None and self.layouts.rows:
+            tables.append(self.layouts.to_table())
+        return Group(*tables, *(Text(line) for line in self.closing_lines()))
 
     def to_frame_table(self, integrand: str = CHANGE) -> Table:
         """Return multipliers over uniform sampling frame by frame, one column a sampler, and their geometric means."""
@@ -283,10 +290,13 @@ class ProveReport:
         )
         return table
 
-    def _closing_lines(self) -> Iterator[str]:
+    def closing_lines(self) -> Iterator[str]:
+        """Yield the verdict and what follows from it, in words."""
         yield f"largest |z|: {_worst(self.rows):.2f}; limit {self.z_limit:.2f} for {len(self.rows)} tests"
         yield from (f"problem: {problem}" for problem in self.problems)
         yield self.recommendation
+        if self.layouts is not None:
+            yield from self.layouts.lines()
 
 
 def _new_table(title: str, *columns: str) -> Table:

@@ -12,7 +12,7 @@ from ups_data.pages.layout import (
     default_num_strata,
     default_page_points,
 )
-from ups_data.pages.variance import draw_variance, uniform_variance
+from ups_data.pages.variance import draw_variances, uniform_variance
 
 __all__ = [
     "CellDraw",
@@ -30,7 +30,7 @@ __all__ = [
     "default_num_strata",
     "default_page_points",
     "draw_pages",
-    "draw_variance",
+    "draw_variances",
     "grid_order",
     "page_budgets",
     "page_shares",

@@ -7,6 +7,8 @@ are independent), is the variance of the estimate, whatever the dealing, the bud
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from jaxtyping import Float64, Integer
 
@@ -14,32 +16,41 @@ from ups_data.pages.draw import PageDraw
 from ups_data.pages.layout import PageLayout
 
 
-def draw_variance(
+def draw_variances(
     layout: PageLayout,
     index: Integer[np.ndarray, "page entry"],
-    draw: PageDraw,
+    draws: Sequence[PageDraw],
     values: Float64[np.ndarray, "point integrand"],
-) -> Float64[np.ndarray, " integrand"]:
-    """Return the variance of the estimated means of integrands over all draws with the budgets of `draw`.
+) -> Float64[np.ndarray, "draw integrand"]:
+    """Return the variance of the estimated means of integrands over all draws with the budgets of each of `draws`.
 
     The estimand is the mean over the points that may be drawn, the weights are the unbiased ones.
 
     Args:
         layout: the layout.
         index: the point at every entry of every page that may be drawn (R, P), -1 for padding.
-        draw: any draw; what counts is how many pages of each stratum it takes.
-        values: integrands at all points of the trajectory.
+        draws: any draws; what counts is how many pages of each stratum they take.
+        values: integrands at all points of the trajectory; 0 at those that may not be drawn.
     """
     ends = np.cumsum(layout.stratum_pages)
-    budgets = np.bincount(np.searchsorted(ends, draw.pages, side="right"), minlength=ends.size)
-    variance = np.zeros(values.shape[1])
-    for end, pages, budget in zip(ends, layout.stratum_pages, budgets, strict=True):
+    drawn = [np.bincount(np.searchsorted(ends, draw.pages, side="right"), minlength=ends.size) for draw in draws]
+    variances = np.zeros((len(draws), values.shape[1]))
+    for stratum, (end, pages) in enumerate(zip(ends, layout.stratum_pages, strict=True)):
         if pages:
             sums = _page_sums(index[end - pages : end], values)
-            around = np.cumsum(np.concatenate([np.zeros_like(sums[:1]), sums, sums[:budget]]), axis=0)
-            estimates = (around[budget : budget + pages] - around[:pages]) * (pages / budget / layout.num_points)
-            variance += estimates.var(axis=0)
-    return variance
+            for number, budgets in enumerate(drawn):
+                variances[number] += _run_variance(sums, int(budgets[stratum]), layout.num_points)
+    return variances
+
+
+def _run_variance(
+    sums: Float64[np.ndarray, "page integrand"], budget: int, num_points: int
+) -> Float64[np.ndarray, " integrand"]:
+    """Return the variance over all starts of what a stratum adds by a cyclic run of `budget` of its pages."""
+    pages = len(sums)
+    around = np.cumsum(np.concatenate([np.zeros_like(sums[:1]), sums, sums[:budget]]), axis=0)
+    estimates = (around[budget : budget + pages] - around[:pages]) * (pages / budget / num_points)
+    return estimates.var(axis=0)
 
 
 def uniform_variance(

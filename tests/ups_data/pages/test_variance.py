@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from ups_data.pages import build_pages, draw_pages, draw_variance, uniform_variance
+from ups_data.pages import build_pages, draw_pages, draw_variances, uniform_variance
 
 
 @pytest.mark.parametrize(("num_points", "num_strata"), [(64, 1), (203, 2), (150, 3)])
@@ -34,7 +34,7 @@ def test_variance_is_that_of_all_draws(num_points: int, num_strata: int) -> None
             [(padded[table.index[draw.pages]].sum(axis=1) * draw.weights[:, None]).sum(axis=0) for draw in draws]
         )
         np.testing.assert_allclose(estimates.mean(axis=0), values.mean(axis=0), rtol=1e-10)
-        found = draw_variance(layout, table.index, draws[-1], values)
+        found = draw_variances(layout, table.index, draws[-1:], values)[0]
         np.testing.assert_allclose(found, estimates.var(axis=0), rtol=1e-9, atol=1e-15)
 
 
