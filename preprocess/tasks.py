@@ -305,6 +305,8 @@ class Worker:
             for frame in chunk:
                 if ended + len(begun) < len(ranges) and ranges[ended + len(begun)][0] == number:
                     begun.append(ImportanceMap(plan.importance, ground.geometry, plan.subject))
+                    if previous is not None:
+                        begun[-1].precede(previous)
                 for importance in begun:
                     importance.update(frame)
                 if self._bench.counted[trajectory]:

@@ -22,7 +22,7 @@ class Integrand:
     """One function over the points of a trajectory.
 
     Attributes:
-        name: `value` (the field u), `square` (u^2), `change` ((u at the next frame - u)^2), `importance` (the map) or
+        name: `value` (the field u), `square` (u^2), `change` ((u - u at the frame before)^2), `importance` (the map) or
             `weight_sum` (1 everywhere, which the sum of the weights estimates).
         channel: channel of the field, None for `importance` and `weight_sum`.
         frame: frame of the field, None for `importance` and `weight_sum`.
@@ -75,8 +75,10 @@ class Truth:
 
 
 def choose_frames(num_frames: int, wanted: int) -> tuple[int, ...]:
-    """Return up to `wanted` frames, evenly spread; each but that of a steady problem has a next one."""
-    return choose_evenly(max(1, num_frames - 1), wanted)
+    """Return up to `wanted` frames, evenly spread; each but that of a steady problem has one before it."""
+    if num_frames == 1:
+        return (0,)
+    return tuple(1 + place for place in choose_evenly(num_frames - 1, wanted))
 
 
 def choose_evenly(count: int, wanted: int) -> tuple[int, ...]:
@@ -129,7 +131,7 @@ def _static_columns(store: Store, trajectory: int, block: int) -> list[tuple[Int
 def _frame_columns(
     store: Store, trajectory: int, frame: int
 ) -> Iterator[tuple[Integrand, Float64[np.ndarray, " point"]]]:
-    steps = [frame, frame + 1] if frame + 1 < store.num_frames(trajectory) else [frame]
+    steps = [frame, frame - 1] if frame else [frame]
     dense = store.read_dense(trajectory, steps).astype(np.float64)
     for number, channel in enumerate(store.manifest.channel_names):
         values = dense[0, number]

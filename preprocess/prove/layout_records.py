@@ -174,6 +174,9 @@ class LayoutReport:
                 f"uniform ones for the {self.integrand}{kept}"
             )
             if best.candidate.copies > 1:
+                whole = next((row for row in self.best_rows if row.candidate.copies == 1), None)
+                if whole is not None:
+                    yield f"with one map a trajectory at most {whole.mean:.1f}, by {whole.candidate.options}"
                 yield (
                     f"its pages take about {best.candidate.copies:.1f} times the room of one layout a trajectory, for "
                     f"windows whose targets span {best.candidate.target_span} frames; more need a larger --target-span"

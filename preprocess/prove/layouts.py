@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Float64, Int32
 
 from preprocess.convert import Progress
-from preprocess.prove.integrands import CHANGE, SQUARE, choose_evenly
+from preprocess.prove.integrands import CHANGE, SQUARE, choose_frames
 from preprocess.prove.layout_records import Candidate, LayoutReport, LayoutRow, RatioRow
 from ups_data.errors import SchemaError
 from ups_data.importance import CloudGeometry, Geometry, GridGeometry, ImportanceMap, Subject, check_metrics
@@ -129,7 +129,6 @@ def _is_possible(spec: ImportanceSpec, store: Store) -> bool:
 def _with_blocks(store: Store, best: Candidate) -> Iterator[Candidate]:
     longest = max(store.num_frames(number) for number in range(min(len(store), 64)))
     for frames in _FRAMES_PER_BLOCK:
-        # The last frame of a block must be the next one of some frame, else there is no change to see.
         if frames + best.target_span - 1 < longest:
             yield replace(best, frames_per_block=frames)
 
@@ -233,9 +232,10 @@ class _Trial:
     ) -> PageTable:
         geometry, order = ground
         importance = ImportanceMap(candidate.importance, geometry, self._subject)
-        for frame in frames:
-            dense = self._store.read_dense(trajectory, [frame])[0]
-            importance.update(dense.reshape(-1, *geometry.shape))
+        before = frames.start - 1 if frames.start else None
+        for frame in frames if before is None else (before, *frames):
+            dense = self._store.read_dense(trajectory, [frame])[0].reshape(-1, *geometry.shape)
+            (importance.precede if frame == before else importance.update)(dense)
         return build_pages(
             importance.result(self._store.measures(trajectory) if self._is_integral else None),
             order,
@@ -248,10 +248,9 @@ class _Trial:
 
     def _targets(self, trajectory: int) -> Iterator[_Target]:
         store = self._store
-        num_frames, moving = store.num_frames(trajectory), self.integrand == CHANGE
+        moving = self.integrand == CHANGE
         factor = store.num_points(trajectory) * store.measures(trajectory) if self._is_integral else 1.0
-        for place in choose_evenly(num_frames - moving, self._num_frames):
-            frame = place + moving
+        for frame in choose_frames(store.num_frames(trajectory), self._num_frames):
             dense = store.read_dense(trajectory, [frame - 1, frame] if moving else [frame]).astype(np.float64)
             squares = np.square(dense[1] - dense[0] if moving else dense[0])
             yield _Target(trajectory=trajectory, frame=frame, values=np.nan_to_num(factor * squares, nan=0.0).T)

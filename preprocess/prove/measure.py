@@ -54,7 +54,7 @@ def prove(  # noqa: PLR0913  what is asked, keyword-only, each with its default 
 ) -> ProveReport:
     """Draw many times and hold estimates, numbers, weights and reads against what they must be.
 
-    The estimates are those of each field, its square, its squared change to the next frame, the importance map, and
+    The estimates are those of each field, its square, its squared change from the frame before, the importance map, and
     the constant 1, on evenly spread trajectories and frames. A sampler is refused when an estimate is biased beyond
     chance, when points do not come as often as their weights say, when a draw holds a point twice or another number of
     points than documented, when weights that must sum to 1 do not, or when values read are not those of the frame.

@@ -286,7 +286,7 @@ class ProveReport:
             table.add_row(Text(label), *(_cell(row for row in here if row.sampler == name) for name in self.samplers))
         table.caption = (
             "Uniform: (1 - n/N) S² / n, without replacement, exact. -: exact to rounding, or nothing to vary. change: "
-            "(u at the next frame - u)². Variances of n draws are known within sqrt(2/n)."
+            "(u - u at the frame before)². Variances of n draws are known within sqrt(2/n)."
         )
         return table
 

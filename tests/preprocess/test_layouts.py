@@ -13,7 +13,7 @@ import typer.testing
 
 from preprocess.cli import app
 from preprocess.prove import LayoutReport, LayoutRow, prove, recommend_layout
-from preprocess.prove.integrands import choose_evenly
+from preprocess.prove.integrands import choose_frames
 from preprocess.show import picture_proof, write_picture
 from tests.memory_source import MemorySource, cloud, wave_frames
 from tests.ups_data.storage.cases import make_store
@@ -57,7 +57,7 @@ def found(burgers) -> LayoutReport:
 
 def test_what_is_foretold_is_what_a_conversion_then_has(burgers, found, tmp_path):
     files, store = burgers
-    frames = [1 + place for place in choose_evenly(6, 3)]
+    frames = list(choose_frames(7, 3))
     assert found.own_best is not None
     own = measured(store, found.own_best.uniform_share, ratio=0.1, frames=frames)
     np.testing.assert_allclose(found.own_best.multipliers, own, rtol=1e-6)

@@ -258,7 +258,7 @@ def test_the_multiplier_is_that_of_the_exact_variance_of_a_page_draw(tmp_path):
     """One stratum, one page of R: the variance over draws is that over pages, which can be worked out."""
     store = make_store(MemorySource.grid([wave_frames((16, 16), seed=2)]), tmp_path / "s", num_strata=1, page_points=16)
     report = prove(store, samplers=[BalancedSampler(num_queries=16)], draws=4000, num_frames=1)
-    field = store.read_dense(0, [0])[0, 0].astype(np.float64)
+    field = store.read_dense(0, [1])[0, 0].astype(np.float64)
     index = store.read_page_points(0, np.arange(16)).index.reshape(16, 16)
     of_pages = field[index].mean(axis=1).var()
     of_uniform = (1 - 16 / 256) / 16 * field.var(ddof=1)
@@ -272,7 +272,7 @@ def test_the_truth_is_the_dense_mean(report, stores):
     store = stores["plane"]
     for row in report.rows:
         if row.integrand == "change":
-            dense = store.read_dense(row.trajectory, [row.frame, row.frame + 1]).astype(np.float64)
+            dense = store.read_dense(row.trajectory, [row.frame - 1, row.frame]).astype(np.float64)
             channel = store.manifest.channel_names.index(row.channel)
             assert row.truth == pytest.approx(np.square(dense[1, channel] - dense[0, channel]).mean(), rel=1e-12)
         if row.integrand == "importance":
@@ -404,9 +404,9 @@ def test_frames_are_measured_in_blocks_where_memory_is_short(stores, monkeypatch
 
 @pytest.mark.parametrize(
     ("num_frames", "wanted", "frames"),
-    [(1, 3, (0,)), (2, 3, (0,)), (4, 3, (0, 1, 2)), (11, 3, (0, 4, 9)), (11, 1, (0,)), (3, 9, (0, 1))],
+    [(1, 3, (0,)), (2, 3, (1,)), (4, 3, (1, 2, 3)), (11, 3, (1, 5, 10)), (11, 1, (1,)), (3, 9, (1, 2))],
 )
-def test_frames_are_spread_and_have_a_next_one(num_frames, wanted, frames):
+def test_frames_are_spread_and_have_one_before_them(num_frames, wanted, frames):
     assert choose_frames(num_frames, wanted) == frames
 
 

@@ -119,6 +119,9 @@ class ImportanceMetric(ABC):
         """Say why the metric cannot be taken of such data, to follow its name in a message; None where it can."""
         return ON_GRIDS_ONLY if cls.needs_grid and subject.kind != "grid" else None
 
+    def precede(self, frame: Float[np.ndarray, "channel *space"]) -> None:  # noqa: B027  most metrics need none
+        """Take the frame before the first one that is added, where there is one; for metrics of steps in time."""
+
     @abstractmethod
     def update(self, frame: Float[np.ndarray, "channel *space"]) -> None:
         """Add the next frame, which is read only and may be reused for the one after it; NaN where values miss."""

@@ -81,6 +81,11 @@ class ImportanceMap:
         # Which points had a value in any frame so far; True where all had one.
         self._seen: Bool[np.ndarray, " point"] | bool = False
 
+    def precede(self, frame: Float[np.ndarray, "channel *space"]) -> None:
+        """Take the frame before the first one, where there is one; it is not one of the map's own."""
+        for metric in self._metrics.values():
+            metric.precede(frame)
+
     def update(self, frame: Float[np.ndarray, "channel *space"]) -> None:
         """Add the next frame; NaN where values are missing."""
         for metric in self._metrics.values():

@@ -1,4 +1,8 @@
-"""Importance by the change from frame to frame."""
+"""Importance by the change from frame to frame.
+
+A model that predicts frame t from those before it is asked for the step from t - 1 to t. So a block of frames counts
+the step that leads to its first frame too, and not the one that leads out of its last.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +15,15 @@ _SLAB_VALUES = 2**21
 
 
 class TemporalChangeMetric(RootMeanSquareMetric):
-    """Root mean square over steps of u(t + 1) - u(t), per channel; zero for a single frame."""
+    """Root mean square of the steps u(t) - u(t - 1) that lead to the frames, per channel; zero where there are none."""
 
     def __init__(self, geometry: Geometry, subject: Subject) -> None:
         super().__init__(geometry, subject)
         self._previous: np.ndarray | None = None
+
+    def precede(self, frame: Float[np.ndarray, "channel *space"]) -> None:
+        """Take the frame from which the first step comes."""
+        self._previous = frame.copy()
 
     def update(self, frame: Float[np.ndarray, "channel *space"]) -> None:
         """Add the squared change from the previous frame."""
