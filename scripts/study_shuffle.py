@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Measure how well block shuffles mix, against a full permutation and the stored order.
+"""Measure how well block and stream shuffles mix, against a full permutation and the stored order.
 
 Samples are windows of trajectories, stored trajectory after trajectory; windows of one trajectory are alike. Each
 trajectory has a normal number u of its own, and of the means of u over batches the table shows
@@ -24,7 +24,7 @@ import rich.console
 import rich.table
 from jaxtyping import Float64, Int64
 
-from ups_data.order import BlockShuffle
+from ups_data.order import BlockShuffle, Shuffle, StreamShuffle
 from ups_data.order.shuffle import SampleOrder
 from ups_data.random import Stream, generator
 
@@ -49,9 +49,12 @@ def main() -> int:
     parser.add_argument("--epochs", type=int, default=4, help="epochs to average over (4)")
     chosen = parser.parse_args()
     table = rich.table.Table("shuffle", "spread", "correlation", "displacement", "open shards", box=None)
-    shuffles: dict[str, bool | BlockShuffle] = {"full": True}
+    shuffles: dict[str, Shuffle] = {"full": True}
     for mixed in (1, 4, 16, 64):
         shuffles[f"blocks of a shard, {mixed} mixed"] = BlockShuffle(block=chosen.shard, mixed=mixed)
+    for lanes, run in ((1, 8), (1, 32), (4, 8), (16, 8)):
+        stream = StreamShuffle(block=chosen.shard, lanes=lanes * chosen.batch, run=run)
+        shuffles[f"stream of {stream.lanes} lanes, runs of {run}"] = stream
     shuffles["none"] = False
     for name, shuffle in shuffles.items():
         found = measure(
@@ -74,7 +77,7 @@ def main() -> int:
 
 
 def measure(
-    shuffle: bool | BlockShuffle, *, num_trajectories: int, windows: int, shard: int, batch_size: int, epochs: int
+    shuffle: Shuffle, *, num_trajectories: int, windows: int, shard: int, batch_size: int, epochs: int
 ) -> Quality:
     """Measure a shuffle over some epochs; orders and numbers u are keyed by the epoch."""
     size = num_trajectories * windows

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ups_data.dataset import QueryDataset, SparseSample, Window
     from ups_data.loader import QueryLoader, build_loader, dataloader_arguments
     from ups_data.mixture import MixtureDataset
-    from ups_data.order import BlockShuffle
+    from ups_data.order import BlockShuffle, StreamShuffle
     from ups_data.samplers import (
         BalancedSampler,
         Constant,
@@ -42,7 +42,7 @@ _HOMES = {
     "ups_data.dataset": ("QueryDataset", "SparseSample", "Window"),
     "ups_data.loader": ("QueryLoader", "build_loader", "dataloader_arguments"),
     "ups_data.mixture": ("MixtureDataset",),
-    "ups_data.order": ("BlockShuffle",),
+    "ups_data.order": ("BlockShuffle", "StreamShuffle"),
     "ups_data.samplers": (
         "BalancedSampler",
         "Constant",
@@ -84,6 +84,7 @@ __all__ = [
     "Step",
     "Store",
     "StratifiedSampler",
+    "StreamShuffle",
     "UniformSampler",
     "UpsDataError",
     "Weights",

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 import torch
 
 from ups_data.collate import BatchCost, BatchOrigin, Room, SparseBatch, collate_samples
-from ups_data.dataset import QueryDataset
+from ups_data.dataset import QueryDataset, SparseSample
 from ups_data.errors import StateError, WorkerError
 from ups_data.mixture import MixtureDataset
 from ups_data.order import BatchRequest, Order
+from ups_data.samplers import DrawKey
+from ups_data.storage.byte_store import ReadCount
 
 _STATE_VERSION = 2
 
 
 class BatchBuilder(torch.utils.data.Dataset[SparseBatch]):
-    """The map-style dataset that workers see: a request in, a whole packed batch out.
+    """The map-style dataset that workers see: a request in, a whole packed batch out; or several of them at once.
 
     Args:
         dataset: where samples come from.
@@ -34,32 +35,66 @@ class BatchBuilder(torch.utils.data.Dataset[SparseBatch]):
             self.datasets.update(dataset.datasets)
         self.rooms = {name: _room_of(member) if constant_shape else Room() for name, member in self.datasets.items()}
 
-    def __getitems__(self, request: BatchRequest) -> SparseBatch:
+    def __getitems__(self, wanted: BatchRequest | tuple[BatchRequest, ...]) -> SparseBatch | list[SparseBatch]:
         try:
-            return self._build(request)
+            if isinstance(wanted, BatchRequest):
+                return self._build((wanted,))[0]
+            return self._build(wanted)
         except SystemExit as error:
             if torch.utils.data.get_worker_info() is None:
                 raise
             raise WorkerError(f"a worker was told to exit with status {error.code!r} while it read a batch") from error
 
-    def _build(self, request: BatchRequest) -> SparseBatch:
-        dataset = self.datasets[request.dataset]
+    def _build(self, requests: tuple[BatchRequest, ...]) -> list[SparseBatch]:
+        """Build batches that are read together; what they cost is told by the first one."""
+        before, started = self._count(), time.perf_counter()
+        samples = self._read(requests)
+        batches = [self._pack(request, [samples[key] for key in self._keys(request)]) for request in requests]
+        after = self._count()
+        cost = BatchCost(
+            read_bytes=after.num_bytes - before.num_bytes,
+            read_ranges=after.num_ranges - before.num_ranges,
+            read_seconds=after.seconds - before.seconds,
+            build_seconds=time.perf_counter() - started,
+        )
+        nothing = BatchCost(read_bytes=0, read_ranges=0, read_seconds=0.0, build_seconds=0.0)
+        for number, batch in enumerate(batches):
+            batch.cost = nothing if number else cost
+        return batches
 
-        count = dataset.store.read_count
-        before, started = replace(count), time.perf_counter()
-        chosen = request.indices.tolist()
+    def _count(self) -> ReadCount:
+        """Return what all stores have read so far."""
+        counts = {id(count): count for count in (dataset.store.read_count for dataset in self.datasets.values())}
+        return ReadCount(
+            num_bytes=sum(count.num_bytes for count in counts.values()),
+            num_ranges=sum(count.num_ranges for count in counts.values()),
+            seconds=sum(count.seconds for count in counts.values()),
+        )
+
+    def _keys(self, request: BatchRequest) -> list[tuple[str | None, DrawKey]]:
+        seed = self.datasets[request.dataset].seed
+        return [
+            (request.dataset, DrawKey(seed=seed, epoch=request.epoch, sample=index, step=request.step))
+            for index in request.indices.tolist()
+        ]
+
+    def _read(self, requests: tuple[BatchRequest, ...]) -> dict[tuple[str | None, DrawKey], SparseSample]:
+        """Read what some batches need, dataset by dataset in the order of the store."""
+        keys = [key for request in requests for key in self._keys(request)]
+        found: dict[tuple[str | None, DrawKey], SparseSample] = {}
+        for name in dict.fromkeys(name for name, _ in keys):
+            mine = sorted((key for owner, key in keys if owner == name), key=lambda key: (key.sample, key.step))
+            found |= {(name, key): sample for key, sample in zip(mine, self.datasets[name].draw(mine), strict=True)}
+        return found
+
+    def _pack(self, request: BatchRequest, samples: list[SparseSample]) -> SparseBatch:
+        dataset = self.datasets[request.dataset]
         batch = collate_samples(
-            dataset.samples(chosen, epoch=request.epoch, step=request.step),
+            samples,
             num_padding=request.num_padding,
             # A rank whose whole slice is padding still needs the shapes of a sample.
-            like=None if chosen else dataset.sample(0, epoch=request.epoch, step=request.step),
+            like=None if samples else dataset.sample(0, epoch=request.epoch, step=request.step),
             room=self.rooms[request.dataset],
-        )
-        batch.cost = BatchCost(
-            read_bytes=count.num_bytes - before.num_bytes,
-            read_ranges=count.num_ranges - before.num_ranges,
-            read_seconds=count.seconds - before.seconds,
-            build_seconds=time.perf_counter() - started,
         )
         batch.origin = BatchOrigin(
             dataset=request.dataset,
@@ -140,6 +175,33 @@ class BatchSampler:
         if not (isinstance(epoch, int) and isinstance(batch, int) and epoch >= 0 and 0 <= batch < len(self)):
             raise StateError(f"epoch={epoch!r}, batch={batch!r} is no place in epochs of {len(self)} batches")
         return epoch, batch
+
+
+class RunSampler:
+    """The requests of a batch sampler, in runs of batches that a worker reads together.
+
+    Runs begin at multiples of their length, wherever a pass begins, so that a resume cuts the one that it falls in.
+
+    Args:
+        batches: what to go through.
+        length: batches of a run.
+    """
+
+    def __init__(self, batches: BatchSampler, length: int) -> None:
+        self.batches, self.length = batches, length
+
+    def __iter__(self) -> Iterator[tuple[BatchRequest, ...]]:
+        size = len(self.batches)
+        run: list[BatchRequest] = []
+        for request in self.batches:
+            run.append(request)
+            done = request.step % size + 1
+            if done % self.length == 0 or done == size:
+                yield tuple(run)
+                run = []
+
+    def __len__(self) -> int:
+        return (len(self.batches) + self.length - 1) // self.length
 
 
 def hand_over(batch: Any) -> Any:

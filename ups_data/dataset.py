@@ -149,6 +149,24 @@ class _Queries:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class _Chosen:
+    """What a sample consists of, before anything is read.
+
+    Attributes:
+        sample, trajectory: their numbers.
+        block: number of the block in its trajectory whose pages are drawn from.
+        frames: of inputs and of targets.
+        draw: which points.
+    """
+
+    sample: int
+    trajectory: int
+    block: int
+    frames: tuple[tuple[int, ...], tuple[int, ...]]
+    draw: PageDraw | PointDraw | CellDraw
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class _Read:
     """All that a sample is made of, as it was read.
 
@@ -244,26 +262,29 @@ class QueryDataset(torch.utils.data.Dataset[SparseSample]):
             epoch: number of the epoch, which changes the drawn points.
             step: global step, which a schedule turns into the number of points.
         """
-        return self._assemble(self._read(DrawKey(seed=self.seed, epoch=epoch, sample=index, step=step)))
+        return self.draw([DrawKey(seed=self.seed, epoch=epoch, sample=index, step=step)])[0]
 
     def samples(self, indices: Sequence[int], *, epoch: int = 0, step: int = 0) -> list[SparseSample]:
-        """Return several samples, each the same as `sample` gives.
+        """Return several samples, each the same as `sample` gives."""
+        return self.draw([DrawKey(seed=self.seed, epoch=epoch, sample=index, step=step) for index in indices])
+
+    def draw(self, keys: Sequence[DrawKey]) -> list[SparseSample]:
+        """Return the samples of some draws.
 
         From a remote store all that they need is read at once, up to 64 MiB at a time.
         """
-        keys = [DrawKey(seed=self.seed, epoch=epoch, sample=index, step=step) for index in indices]
         store = self.store
         if not isinstance(store, ZarrStore) or not store.is_remote:
-            return [self._assemble(self._read(key)) for key in keys]
+            return [self._assemble(self._read(self._choose(key))) for key in keys]
         found: list[SparseSample] = []
         while len(found) < len(keys):
-            ahead = ReadAhead(store.arrays)
-            rehearsing, stop = self.on(store.with_rows(ahead.rehearsal())), len(found)
-            while stop < len(keys) and (stop == len(found) or ahead.num_bytes < _AHEAD_BYTES):
-                rehearsing._read(keys[stop])  # noqa: SLF001  another of this class
-                stop += 1
+            ahead, chosen = ReadAhead(store.arrays), list[_Chosen]()
+            rehearsing = self.on(store.with_rows(ahead.rehearsal()))
+            while len(found) + len(chosen) < len(keys) and (not chosen or ahead.num_bytes < _AHEAD_BYTES):
+                chosen.append(self._choose(keys[len(found) + len(chosen)]))
+                rehearsing._read(chosen[-1])  # noqa: SLF001  another of this class
             reading = self.on(store.with_rows(ahead.read()))
-            found += [reading._assemble(reading._read(key)) for key in keys[len(found) : stop]]  # noqa: SLF001  as above
+            found += [reading._assemble(reading._read(one)) for one in chosen]  # noqa: SLF001  as above
         return found
 
     def on(self, store: Store) -> Self:
@@ -446,19 +467,28 @@ class QueryDataset(torch.utils.data.Dataset[SparseSample]):
         measures = grid_measures(store.axes(trajectory), axes, ids) if on_grid else store.measures(trajectory)[ids]
         return draw.weights * (store.layout(trajectory, block).num_points * measures)
 
-    def _read(self, key: DrawKey) -> _Read:
-        """Draw the points of a sample, and read all that it needs."""
-        store = self.store
+    def _choose(self, key: DrawKey) -> _Chosen:
+        """Draw the points of a sample; nothing is read for it."""
         trajectory, first = self.locate(key.sample)
-        inputs, targets = self.window.input_frames(first), self.window.target_frames(first)
-        block = store.block_of(trajectory, targets)
-        draw = self.sampler.draw(store.layout(trajectory, block), key)
-        read = self._read_pages if isinstance(draw, PageDraw) else self._read_points
-        return _Read(
+        targets = self.window.target_frames(first)
+        block = self.store.block_of(trajectory, targets)
+        return _Chosen(
             sample=key.sample,
             trajectory=trajectory,
-            frames=(inputs, targets),
-            queries=read((trajectory, block), targets, draw),  # type: ignore[arg-type]  # chosen by its type
+            block=block,
+            frames=(self.window.input_frames(first), targets),
+            draw=self.sampler.draw(self.store.layout(trajectory, block), key),
+        )
+
+    def _read(self, chosen: _Chosen) -> _Read:
+        """Read all that a sample needs."""
+        store, trajectory, (inputs, targets) = self.store, chosen.trajectory, chosen.frames
+        read = self._read_pages if isinstance(chosen.draw, PageDraw) else self._read_points
+        return _Read(
+            sample=chosen.sample,
+            trajectory=trajectory,
+            frames=chosen.frames,
+            queries=read((trajectory, chosen.block), targets, chosen.draw),  # type: ignore[arg-type]  # chosen by type
             inputs=store.read_frames(trajectory, inputs, self._input_channels),
             input_coords=None if self.geometry == "grid" else store.coordinates(trajectory),
         )

@@ -10,13 +10,13 @@ from typing import Any
 
 import torch
 
-from ups_data.batching import BatchBuilder, BatchSampler, hand_over
+from ups_data.batching import BatchBuilder, BatchSampler, RunSampler, hand_over
 from ups_data.collate import SparseBatch
 from ups_data.dataset import QueryDataset
 from ups_data.errors import DatasetError, StateError, UpsDataError, WorkerError, suggest
 from ups_data.loader_stats import LoaderStats
 from ups_data.mixture import MixtureDataset
-from ups_data.order import BatchOrder, BlockShuffle, MixtureOrder
+from ups_data.order import BatchOrder, MixtureOrder, Shuffle, StreamShuffle
 from ups_data.workers import describe_deaths, end_workers, watch_workers
 
 _Context = str | BaseContext | None
@@ -45,6 +45,7 @@ class QueryLoader:
         dataset: where samples come from.
         order: which of them make up each batch.
         constant_shape: see `build_loader`.
+        read_together: batches that are read at once.
         options: of `torch.utils.data.DataLoader`.
     """
 
@@ -54,6 +55,7 @@ class QueryLoader:
         order: BatchOrder | MixtureOrder,
         *,
         constant_shape: bool = False,
+        read_together: int = 1,
         options: Mapping[str, Any],
     ) -> None:
         self.dataset, self.order = dataset, order
@@ -64,6 +66,7 @@ class QueryLoader:
         self._serving: object = None
         self._builder = BatchBuilder(dataset, constant_shape=constant_shape)
         self._sampler = BatchSampler(order, dataset.fingerprint)
+        self._runs = RunSampler(self._sampler, read_together)
         self._options = dict(options)
         self._loader = self._make_loader()
 
@@ -102,16 +105,17 @@ class QueryLoader:
         self._check_is_current(token)
         asked = time.perf_counter()
         self._sampler.go_to(self.epoch, self._start)
-        batches = self._begin()
-        while (batch := self._fetch(batches)) is not None:
-            self._stats += LoaderStats.of(batch, wait_seconds=time.perf_counter() - asked)
-            self._next += 1
-            if self._next == len(self):
-                # Before the last batch is handed out: a state taken while it is used points to the next epoch.
-                self.epoch, self._start, self._next = self.epoch + 1, 0, 0
-            yield batch
-            self._check_is_current(token)
-            asked = time.perf_counter()
+        runs = self._begin()
+        while (run := self._fetch(runs)) is not None:
+            for batch in run:
+                self._stats += LoaderStats.of(batch, wait_seconds=time.perf_counter() - asked)
+                self._next += 1
+                if self._next == len(self):
+                    # Before the last batch is handed out: a state taken while it is used points to the next epoch.
+                    self.epoch, self._start, self._next = self.epoch + 1, 0, 0
+                yield batch
+                self._check_is_current(token)
+                asked = time.perf_counter()
 
     def _check_is_current(self, token: object) -> None:
         if self._serving is not token:
@@ -120,16 +124,16 @@ class QueryLoader:
                 "new one"
             )
 
-    def _make_loader(self) -> torch.utils.data.DataLoader[SparseBatch]:
+    def _make_loader(self) -> torch.utils.data.DataLoader[Any]:
         return torch.utils.data.DataLoader(
             self._builder,
-            batch_sampler=self._sampler,  # type: ignore[arg-type]  # what it yields goes to __getitems__ whole
+            batch_sampler=self._runs,  # type: ignore[arg-type]  # what it yields goes to __getitems__ whole
             collate_fn=hand_over,
             generator=torch.Generator(),  # or every epoch would advance the caller's
             **self._options,
         )
 
-    def _begin(self) -> Iterator[SparseBatch]:
+    def _begin(self) -> Iterator[list[SparseBatch]]:
         try:
             batches = iter(self._loader)
         except Exception as error:
@@ -138,7 +142,7 @@ class QueryLoader:
             watch_workers()
         return batches
 
-    def _fetch(self, batches: Iterator[SparseBatch]) -> SparseBatch | None:
+    def _fetch(self, batches: Iterator[list[SparseBatch]]) -> list[SparseBatch] | None:
         if not self._loader.num_workers:
             return next(batches, None)
         try:
@@ -158,14 +162,15 @@ class QueryLoader:
         )
 
 
-def build_loader(
+def build_loader(  # noqa: PLR0913  # the choices of a user, keyword-only, each with its default here
     dataset: QueryDataset | MixtureDataset,
     *,
     batch_size: int,
     num_workers: int = 0,
-    shuffle: bool | BlockShuffle = True,
+    shuffle: Shuffle = True,
     tail: str = "pad_mask",
     constant_shape: bool = False,
+    read_together: int | None = None,
     rank: int | None = None,
     world_size: int | None = None,
     **options: Any,
@@ -178,10 +183,12 @@ def build_loader(
             divide, some ranks have a sample less and one of weight 0 instead; see `BatchOrigin.global_samples`.
         num_workers: worker processes, kept from epoch to epoch; 0 builds batches in this process.
         shuffle: True gives every epoch an order of its own, False keeps the stored one, a `BlockShuffle` mixes whole
-            blocks of neighbours.
+            blocks of neighbours, a `StreamShuffle` goes through the store in sequence.
         tail: what becomes of the last, smaller batch, see `BatchOrder`.
         constant_shape: give all batches of a dataset one shape, as `torch.compile` likes it: draws and clouds are
             padded to the largest that the dataset can give, the last batch to whole size, all with weight 0.
+        read_together: batches that are read at once, each range of the store once, and held until they are served; 1 by
+            default, and with a `StreamShuffle` those of one of its buffers. It changes no batch and no state.
         rank: number of this process; from `torch.distributed` if it is initialised, else 0.
         world_size: number of processes; from `torch.distributed` if it is initialised, else 1.
         **options: passed on to `torch.utils.data.DataLoader`: `pin_memory`, `prefetch_factor`, `timeout` (seconds to
@@ -200,12 +207,20 @@ def build_loader(
     order = _build_order(
         dataset, batch_size=batch_size, shuffle=shuffle, tail=tail, full=constant_shape, ranks=(rank, world_size)
     )
+    if read_together is None:
+        read_together = shuffle.batches_of(batch_size) if isinstance(shuffle, StreamShuffle) else 1
+    if read_together < 1:
+        raise DatasetError(f"read_together is a number of batches, at least 1, got {read_together}")
+    # What is asked for ahead is counted in what is read together.
+    ahead = {"prefetch_factor": 1} if num_workers and read_together > 1 else {}
     return QueryLoader(
         dataset,
         order,
         constant_shape=constant_shape,
+        read_together=read_together,
         options={
             "persistent_workers": num_workers > 0,
+            **ahead,
             **options,
             "multiprocessing_context": _choose_context(dataset, options.get("multiprocessing_context"), num_workers),
             "num_workers": num_workers,
@@ -217,7 +232,7 @@ def dataloader_arguments(
     dataset: QueryDataset | MixtureDataset,
     *,
     batch_size: int,
-    shuffle: bool | BlockShuffle = True,
+    shuffle: Shuffle = True,
     tail: str = "pad_mask",
     constant_shape: bool = False,
     rank: int | None = None,

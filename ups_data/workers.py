@@ -53,7 +53,7 @@ def watch_workers() -> None:
         signal.signal(signal.SIGCHLD, ours)
 
 
-def describe_deaths(batches: Iterator[SparseBatch]) -> str:
+def describe_deaths(batches: Iterator[list[SparseBatch]]) -> str:
     """Say which workers of a DataLoader's iterator are dead, and of what; an empty text where all live."""
     codes = {worker.pid: worker.exitcode for worker in _workers_of(batches) if worker.exitcode is not None}
     return ", ".join(
@@ -64,7 +64,7 @@ def describe_deaths(batches: Iterator[SparseBatch]) -> str:
     )
 
 
-def end_workers(batches: Iterator[SparseBatch]) -> None:
+def end_workers(batches: Iterator[list[SparseBatch]]) -> None:
     """Kill the workers of a DataLoader's iterator, also those that are stopped or hang. They only read."""
     _CHILD_SIGNAL.is_silent = True
     try:
@@ -80,5 +80,5 @@ def end_workers(batches: Iterator[SparseBatch]) -> None:
         _CHILD_SIGNAL.is_silent = False
 
 
-def _workers_of(batches: Iterator[SparseBatch]) -> list[BaseProcess]:
+def _workers_of(batches: Iterator[list[SparseBatch]]) -> list[BaseProcess]:
     return list(getattr(batches, "_workers", []))

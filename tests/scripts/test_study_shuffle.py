@@ -7,7 +7,7 @@ from types import ModuleType
 
 import pytest
 
-from ups_data.order import BlockShuffle
+from ups_data.order import BlockShuffle, StreamShuffle
 
 SIZES = {"num_trajectories": 400, "windows": 50, "shard": 250, "batch_size": 20, "epochs": 3}
 
@@ -36,3 +36,11 @@ def test_more_blocks_mix_better_and_cost_what_they_say(study: ModuleType) -> Non
     # A batch is drawn from the 5 * mixed trajectories of a group: 1 + 20 / (5 * mixed), or so.
     assert spreads[-1] < 1.4
     assert all(quality.displacement == pytest.approx(1 / 3, abs=0.03) for quality in found)
+
+
+def test_a_lane_for_each_sample_of_a_batch_spreads_it_over_the_store(study: ModuleType) -> None:
+    found = study.measure(StreamShuffle(block=250, lanes=20, run=8), **SIZES)
+    # Each batch has one sample of each lane: as good as drawn at random. A lane stays in a trajectory for 50 batches.
+    assert found.spread < 1.5
+    assert found.correlation > 0.5
+    assert found.open_shards <= 2 * 20

@@ -7,20 +7,35 @@ from itertools import islice
 import pytest
 
 import ups_data
+from ups_data.storage import ZarrStore
+from ups_data.storage.tar_writer import write_tar_store
 
-BATCHES = {"dataset": 6, "blocks": 6, "mixture": 8}
+BATCHES = {"dataset": 6, "blocks": 6, "mixture": 8, "stream": 8}
+SAMPLER = ups_data.ImportanceSampler(ratio=ups_data.Linear(start=0.5, end=0.1, steps=8))
+STREAM = ups_data.StreamShuffle(block=6, lanes=4, run=2)  # 16 samples in batches of 4, two of them read together
 
 pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")  # more workers than cores
 
 
 @pytest.fixture(scope="module")
-def make(grid_store: ups_data.Store, cloud_store: ups_data.Store) -> Callable[[str, int], ups_data.QueryLoader]:
-    sampler = ups_data.ImportanceSampler(ratio=ups_data.Linear(start=0.5, end=0.1, steps=8))
+def tar_store(grid_store: ups_data.Store, tmp_path_factory: pytest.TempPathFactory) -> ups_data.Store:
+    assert isinstance(grid_store, ZarrStore)
+    path = tmp_path_factory.mktemp("resume") / "tar"
+    write_tar_store(grid_store, path, writer="tests", shard_bytes=30_000, overwrite=False, progress=lambda *_: None)
+    return ups_data.open_store(path)
 
-    def dataset_of(store: ups_data.Store, seed: int) -> ups_data.QueryDataset:
-        return ups_data.QueryDataset(store, split="test", sampler=sampler, seed=seed)
+
+@pytest.fixture(scope="module")
+def make(
+    grid_store: ups_data.Store, cloud_store: ups_data.Store, tar_store: ups_data.Store
+) -> Callable[[str, int], ups_data.QueryLoader]:
+    def dataset_of(store: ups_data.Store, seed: int, split: str = "test") -> ups_data.QueryDataset:
+        return ups_data.QueryDataset(store, split=split, sampler=SAMPLER, seed=seed)
 
     def build(name: str, num_workers: int) -> ups_data.QueryLoader:
+        options = {"num_workers": num_workers, "persistent_workers": num_workers == 2}
+        if name == "stream":
+            return ups_data.build_loader(dataset_of(tar_store, 5, "train"), batch_size=4, shuffle=STREAM, **options)
         grids, clouds = dataset_of(grid_store, 3), dataset_of(cloud_store, 4)
         if name == "mixture":
             dataset: ups_data.QueryDataset | ups_data.MixtureDataset = ups_data.MixtureDataset(
@@ -29,9 +44,7 @@ def make(grid_store: ups_data.Store, cloud_store: ups_data.Store) -> Callable[[s
         else:
             dataset = grids
         shuffle = ups_data.BlockShuffle(block=3, mixed=2) if name == "blocks" else True
-        return ups_data.build_loader(
-            dataset, batch_size=2, shuffle=shuffle, num_workers=num_workers, persistent_workers=num_workers == 2
-        )
+        return ups_data.build_loader(dataset, batch_size=2, shuffle=shuffle, **options)
 
     return build
 
@@ -65,6 +78,28 @@ def test_resume_from_every_position(
         loader.load_state_dict(json.loads(states[position]))
         assert loader.global_step == position
         assert run(loader, len(states) - position) == (contents[position:], states[position:])
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_a_stream_is_the_same_however_it_is_read(
+    num_workers: int, grid_store: ups_data.Store, tar_store: ups_data.Store
+) -> None:
+    """Batch by batch or a buffer at a time, from Zarr or from tar; and a state of one goes on in the other."""
+
+    def build(store: ups_data.Store, read_together: int | None) -> ups_data.QueryLoader:
+        dataset = ups_data.QueryDataset(store, sampler=SAMPLER, seed=5)
+        return ups_data.build_loader(
+            dataset, batch_size=4, shuffle=STREAM, read_together=read_together, num_workers=num_workers
+        )
+
+    contents, states = run(build(grid_store, 1), 8)
+    for store in (grid_store, tar_store):
+        for read_together in (None, 1, 3, 100):
+            loader = build(store, read_together)
+            loader.load_state_dict(json.loads(states[3]))
+            assert run(loader, 5) == (contents[3:], states[3:])
+            # All of a run is read before its first batch is handed out, each range once, and is counted once.
+            assert loader.stats().num_batches == 5
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])

@@ -3,6 +3,15 @@
 from ups_data.order.batches import BatchOrder, BatchRequest, Order
 from ups_data.order.interleave import Interleave
 from ups_data.order.mixture import MixtureOrder
-from ups_data.order.shuffle import BlockShuffle
+from ups_data.order.shuffle import BlockShuffle, Shuffle, StreamShuffle
 
-__all__ = ["BatchOrder", "BatchRequest", "BlockShuffle", "Interleave", "MixtureOrder", "Order"]
+__all__ = [
+    "BatchOrder",
+    "BatchRequest",
+    "BlockShuffle",
+    "Interleave",
+    "MixtureOrder",
+    "Order",
+    "Shuffle",
+    "StreamShuffle",
+]

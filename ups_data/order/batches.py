@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Int64
 
 from ups_data.errors import DatasetError, suggest
-from ups_data.order.shuffle import BlockShuffle, SampleOrder
+from ups_data.order.shuffle import SampleOrder, Shuffle
 
 Tail = Literal["pad_mask", "drop", "error"]
 
@@ -61,7 +61,7 @@ class BatchOrder:
         num_samples: samples of the dataset.
         batch_size: samples of a *global* batch, over all ranks.
         seed: seed of the shuffle.
-        shuffle: see `SampleOrder`.
+        shuffle: see `Shuffle`.
         rank, world_size: this process, and how many share each global batch.
         tail: what becomes of the last, smaller batch: `pad_mask` serves it; `drop` leaves it out; `error` refuses a
             dataset that has one.
@@ -71,7 +71,7 @@ class BatchOrder:
     num_samples: int
     batch_size: int
     seed: int
-    shuffle: bool | BlockShuffle
+    shuffle: Shuffle
     rank: int = 0
     world_size: int = 1
     tail: str = "pad_mask"
@@ -124,7 +124,7 @@ class BatchOrder:
 
     def identity(self) -> dict[str, Any]:
         """Return what a saved state is held against: all that decides which samples a global batch holds."""
-        shuffle = asdict(self.shuffle) if isinstance(self.shuffle, BlockShuffle) else self.shuffle
+        shuffle = self.shuffle if isinstance(self.shuffle, bool) else asdict(self.shuffle)
         return {
             "num_samples": self.num_samples,
             "batch_size": self.batch_size,

@@ -117,7 +117,8 @@ class ObjectByteStore(ByteStore):
 
     def _read_window(self, window: list[CheckedRange]) -> None:
         deadline = time.monotonic() + self.options.deadline_s
-        plan = join_ranges(window, max_waste=self.options.max_waste)
+        options = self.options
+        plan = join_ranges(window, max_waste=options.max_waste, free_gap_bytes=options.free_gap_bytes)
         for attempt in range(1, self.options.max_attempts + 1):
             refused = self._read_once(plan, deadline)
             if not refused:

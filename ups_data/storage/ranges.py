@@ -34,12 +34,13 @@ class JoinedRange:
         return [(start, min(start + _REQUEST_BYTES, self.stop)) for start in starts]
 
 
-def join_ranges(ranges: Sequence[CheckedRange], *, max_waste: float) -> list[JoinedRange]:
+def join_ranges(ranges: Sequence[CheckedRange], *, max_waste: float, free_gap_bytes: int = 0) -> list[JoinedRange]:
     """Join ranges of one file into requests: those that touch, then across the smallest gaps.
 
     Args:
         ranges: in any order; they may overlap.
         max_waste: bytes between ranges that may be read for nothing, as a share of those asked for.
+        free_gap_bytes: gaps up to this length are closed whatever they add up to.
     """
     ordered = sorted(ranges, key=lambda part: (part.key, part.offset, part.length))
     budget = max_waste * sum(part.length for part in ordered)
@@ -52,7 +53,7 @@ def join_ranges(ranges: Sequence[CheckedRange], *, max_waste: float) -> list[Joi
         stops.append(max(part.offset + part.length, stops[-1] if same else 0))
     joined = set()
     for gap, number in sorted(gaps):
-        budget -= gap
+        budget -= gap if gap > free_gap_bytes else 0
         if budget < 0:
             break
         joined.add(number)

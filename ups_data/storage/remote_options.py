@@ -35,6 +35,8 @@ class RemoteOptions:
         max_in_flight: requests at one time, of one handle.
         max_waste: bytes that may be read for nothing to join ranges into one request, as a share of those asked for;
             the smallest gaps are joined first.
+        free_gap_bytes: gaps up to this length are always read through, beyond `max_waste`. What comes in the time of a
+            round trip is a good value to go through a store in sequence (`StreamShuffle`): 1 MiB for 20 ms at 50 MB/s.
     """
 
     endpoint: str | None = None
@@ -50,13 +52,14 @@ class RemoteOptions:
     retry_share: float = 0.5
     max_in_flight: int = 32
     max_waste: float = 0.25
+    free_gap_bytes: int = 0
 
     def __post_init__(self) -> None:
         positive = ("connect_timeout_s", "timeout_s", "deadline_s", "max_attempts", "max_in_flight", "max_backoff_s")
         for name in positive:
             if not getattr(self, name) > 0:
                 raise ConfigError(f"{name} of a remote store must be positive, got {getattr(self, name)}")
-        for name in ("backoff_s", "retry_share", "max_waste"):
+        for name in ("backoff_s", "retry_share", "max_waste", "free_gap_bytes"):
             if not getattr(self, name) >= 0:
                 raise ConfigError(f"{name} of a remote store must not be negative, got {getattr(self, name)}")
         if self.endpoint is not None:

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ups_data.errors import DatasetError
-from ups_data.order import BatchOrder, BatchRequest, BlockShuffle
+from ups_data.order import BatchOrder, BatchRequest, BlockShuffle, Shuffle, StreamShuffle
 
 
 def requests(**settings: object) -> list[BatchRequest]:
@@ -19,11 +19,11 @@ def requests(**settings: object) -> list[BatchRequest]:
     num_samples=st.integers(1, 60),
     batch_size=st.integers(1, 13),
     world_size=st.integers(1, 7),
-    shuffle=st.sampled_from([False, True, BlockShuffle(block=3, mixed=2)]),
+    shuffle=st.sampled_from([False, True, BlockShuffle(block=3, mixed=2), StreamShuffle(block=5, lanes=3, run=2)]),
     full=st.booleans(),
 )
 def test_ranks_share_each_global_batch_evenly(
-    num_samples: int, batch_size: int, world_size: int, shuffle: bool | BlockShuffle, full: bool
+    num_samples: int, batch_size: int, world_size: int, shuffle: Shuffle, full: bool
 ) -> None:
     chosen = {"num_samples": num_samples, "batch_size": batch_size, "shuffle": shuffle}
     whole = requests(**chosen)

@@ -34,6 +34,8 @@ def test_ranges_that_touch_are_one_request_and_the_smallest_gaps_are_closed_firs
     apart = [span("a", 0, 10), span("a", 14, 10), span("a", 25, 10), span("b", 36, 10)]
     found = [(one.key, one.start, one.stop) for one in join_ranges(apart, max_waste=0.1)]
     assert found == [("a", 0, 10), ("a", 14, 35), ("b", 36, 46)]
+    found = [(one.key, one.start, one.stop) for one in join_ranges(apart, max_waste=0, free_gap_bytes=4)]
+    assert found == [("a", 0, 35), ("b", 36, 46)]
 
 
 def test_windows_bound_what_is_under_way() -> None:

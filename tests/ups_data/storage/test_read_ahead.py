@@ -76,3 +76,27 @@ def test_what_is_held_at_a_time_is_bounded(tmp_path: Path, monkeypatch: pytest.M
     assert len(far.asked) == 4
     near = ups_data.QueryDataset(local, sampler=ups_data.BalancedSampler(0.5))
     assert [content(sample) for sample in found] == [content(near.sample(index)) for index in range(8)]
+
+
+def test_a_stream_reads_each_row_once_in_long_stretches(tmp_path: Path) -> None:
+    """What a buffer of a stream needs comes at once, shared frames once; batch by batch they come again and again."""
+    source = MemorySource.grid([wave_frames((16, 16), num_frames=13, seed=seed) for seed in range(4)])
+    make_store(source, tmp_path / "zarr", splits={"train": 1.0})
+    pack(str(tmp_path / "zarr"), tmp_path / "tar", to="webdataset")
+    shuffle = ups_data.StreamShuffle(block=10, lanes=4, run=10)
+    found = {}
+    for read_together in (1, None):
+        far = FarByteStore(tmp_path / "tar")
+        dataset = ups_data.QueryDataset(
+            TarStore(far), sampler=ups_data.DenseSampler(), window=ups_data.Window(inputs=2, targets=2), seed=3
+        )
+        loader = ups_data.build_loader(dataset, batch_size=4, shuffle=shuffle, read_together=read_together)
+        assert len(dataset) == 40
+        far.asked.clear()
+        batches = [batch.buffer.numpy().tobytes() for batch in loader]
+        found[read_together] = (batches, far.asked, loader.stats().read_bytes)
+    (single, asked, single_bytes), (together, asked_together, together_bytes) = found[1], found[None]
+    assert single == together
+    assert len(asked_together) < len(asked) / 4
+    # 13 frames of a trajectory serve 10 samples of 4 frames each.
+    assert together_bytes < single_bytes / 2.5
