@@ -11,7 +11,9 @@ t, drawn from the block of frames that t lies in, two integrands are held agains
   variances of all its derivatives are added up.
 
 A multiplier is variance of uniform points / variance of the draw, at the same mean number of points; the table has its
-geometric mean over frames and, in brackets, the least one.
+geometric mean over frames and, in brackets, the least one. Beside our draws stand two that read points one by one:
+independent draws with 1/p weights, p from the same map, and random points in equal blocks of a grid. Pages of shuffled
+points are uniform draws without replacement: their multiplier is 1.
 
 Example: scripts/study_layouts.py --output study_layouts.json --winds FOLDER/monthly_navy_winds.cdf
 """
@@ -56,12 +58,13 @@ RECIPES: dict[str, dict[str, Any]] = {
     "navier_stokes_points": {"num_points": 65536, "num_frames": 6},
     "beltrami_points": {"num_points": 65536, "num_frames": 6},
 }
-BOTH, CHANGE = {"gradient": 0.5, "temporal_change": 0.5}, {"temporal_change": 1.0}
+CHANGE = {"temporal_change": 1.0}
 LAYOUTS: dict[str, dict[str, Any]] = {
     "default": {},
     "S=8, points alone": {"num_strata": 8, "block_points": 1},
     "change": {"importance": ImportanceSpec(metrics=CHANGE)},
-    "change, 2 frames": {"importance": ImportanceSpec(metrics=CHANGE), "frames_per_block": 2},
+    "both, 2 frames, S=8, points alone": {"frames_per_block": 2, "num_strata": 8, "block_points": 1},
+    "both, 1 frame, S=8, points alone": {"frames_per_block": 1, "num_strata": 8, "block_points": 1},
     "change, 2 frames, exponent 1, S=8, points alone": {
         "importance": ImportanceSpec(metrics=CHANGE, exponent=1),
         "frames_per_block": 2,
@@ -70,12 +73,6 @@ LAYOUTS: dict[str, dict[str, Any]] = {
     },
     "change, 1 frame, exponent 1, S=8, points alone": {
         "importance": ImportanceSpec(metrics=CHANGE, exponent=1),
-        "frames_per_block": 1,
-        "num_strata": 8,
-        "block_points": 1,
-    },
-    "both, 1 frame, exponent 1, S=8, points alone": {
-        "importance": ImportanceSpec(metrics=BOTH, exponent=1),
         "frames_per_block": 1,
         "num_strata": 8,
         "block_points": 1,
@@ -169,7 +166,7 @@ def make_surface(folder: Path) -> Path:
 def measure(name: str, source: Source, path: Path, ratio: float, num_frames: int) -> Iterator[Multipliers]:
     """Convert a field with every layout and work out what draws from it are worth."""
     for layout, chosen in LAYOUTS.items():
-        settings = ConvertSettings(target_span=2 if "frames_per_block" in chosen else None, **chosen)
+        settings = ConvertSettings(target_span=1 if "frames_per_block" in chosen else None, **chosen)
         convert(source, path, settings, overwrite=path.exists())
         store = open_store(path)
         targets = [1 + frame for frame in choose_evenly(store.num_frames(0) - 1, num_frames)]
@@ -184,6 +181,9 @@ def measure(name: str, source: Source, path: Path, ratio: float, num_frames: int
             pair = integrands(store, target)
             for label, sampler in samplers.items():
                 worth[label].append([worth_of(store, target, sampler, values) for values in pair])
+        worth["independent, 1/p"] = [worth_alone(store, target, ratio) for target in targets]
+        if layout == "default" and store.manifest.geometry.kind == "grid":
+            worth["random in blocks"] = [worth_in_blocks(store, target, ratio) for target in targets]
         for label, found in worth.items():
             losses, gradients = zip(*found, strict=True)
             yield Multipliers(field=name, layout=layout, sampler=label, loss=losses, gradient=gradients)
@@ -221,6 +221,41 @@ def worth_of(store: Store, target: int, sampler: PageSampler, values: np.ndarray
     num_queries = float((index[draw.pages] >= 0).sum())
     uniform = uniform_variance(values, num_queries)
     return float(uniform.sum() / draw_variances(layout, index, [draw], values).sum())
+
+
+def worth_alone(store: Store, target: int, ratio: float) -> list[float]:
+    """Return the same for independent draws with probabilities p that a tenth spreads evenly, and 1/p weights."""
+    importance = store.importance(0, store.block_of(0, [target])).astype(np.float64)
+    chances = (0.1 + 0.9 * importance / importance.mean()) / importance.size
+    num_queries, worth = round(ratio * importance.size), []
+    for values in integrands(store, target):
+        second = (np.square(values) / chances[:, None]).sum(axis=0) / importance.size**2
+        drawn = (second - np.square(values.mean(axis=0))) / num_queries
+        worth.append(float(uniform_variance(values, float(num_queries)).sum() / drawn.sum()))
+    return worth
+
+
+def worth_in_blocks(store: Store, target: int, ratio: float) -> list[float]:
+    """Return the same for equally many random points in each of about as many equal blocks of the grid as points."""
+    shape = store.shape(0)
+    per_axis = max(1, int((ratio * np.prod(shape)) ** (1 / len(shape))))
+    numbers = np.zeros(shape, dtype=np.int64)
+    for axis, size in enumerate(shape):
+        places = np.arange(size) * per_axis // size
+        numbers = numbers * per_axis + places.reshape([-1 if a == axis else 1 for a in range(len(shape))])
+    blocks = numbers.reshape(-1)
+    sizes = np.bincount(blocks).astype(np.float64)
+    worth = []
+    for values in integrands(store, target):
+        sums, squares = (
+            np.stack([np.bincount(blocks, weights=column) for column in part.T], axis=1)
+            for part in (values, np.square(values))
+        )
+        spread = (squares - np.square(sums) / sizes[:, None]) / np.maximum(sizes - 1, 1)[:, None]
+        shares = (sizes / blocks.size)[:, None]
+        drawn = (np.square(shares) * (1 - 1 / sizes[:, None]) * spread).sum(axis=0)
+        worth.append(float(uniform_variance(values, float(sizes.size)).sum() / drawn.sum()))
+    return worth
 
 
 def to_table(found: list[Multipliers], integrand: str) -> rich.table.Table:

@@ -1,0 +1,207 @@
+"""What the benchmarks of training share: data made on the spot, and a training run that is taken step by step."""
+
+from __future__ import annotations
+
+import itertools
+import multiprocessing
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+
+import ups_data
+from preprocess.convert import convert
+from preprocess.settings import ConvertSettings
+from preprocess.sources import open_source
+from preprocess.sources.generated import GenerateSettings, generate
+from ups_data.collate import SparseBatch
+from ups_data.dataset import QueryDataset
+from ups_data.loader import build_loader
+from ups_data.models import NeuralOperator, OperatorConfig, ProblemSpec
+from ups_data.samplers import DenseSampler, ImportanceSampler
+from ups_data.storage import Store
+from ups_data.training import LossConfig, compute_operator_loss_bundle
+from ups_data.transfer import DeviceLoader
+
+Result = TypeVar("Result")
+
+RATIOS = (1.0, 0.5, 0.3, 0.1, 0.05, 0.02)
+"""1.0 is dense training; the others are importance draws."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """Data and a model for them.
+
+    Attributes:
+        recipe, made: what is generated.
+        batch_size: samples of a batch.
+        model: settings of the model, as in a configuration.
+        what: for people.
+    """
+
+    recipe: str
+    batch_size: int
+    what: str
+    made: dict[str, int] = field(default_factory=dict)
+    model: dict[str, Any] = field(default_factory=dict)
+
+
+_GRID = {"grid_encoder": {"patch": 8}, "residual": True}
+CASES: dict[str, Case] = {
+    "plane": Case(
+        recipe="burgers",
+        made={"num_trajectories": 4, "num_frames": 9},
+        batch_size=2,
+        model=_GRID,
+        what="2-D Burgers, 256 x 256, batches of 2",
+    ),
+    "large-plane": Case(
+        recipe="turbulence",
+        made={"num_trajectories": 2, "num_frames": 5, "resolution": 512},
+        batch_size=2,
+        model=_GRID,
+        what="2-D turbulence, 512 x 512, batches of 2",
+    ),
+    "volume": Case(
+        recipe="burgers_3d",
+        made={"num_trajectories": 1, "num_frames": 3, "resolution": 128},
+        batch_size=1,
+        model=_GRID,
+        what="3-D Burgers, 128 x 128 x 128, batches of 1",
+    ),
+    "cloud": Case(
+        recipe="beltrami_points",
+        made={"num_trajectories": 1, "num_frames": 3, "num_points": 10**6},
+        batch_size=1,
+        what="3-D Beltrami flow on 10^6 scattered points, batches of 1",
+    ),
+}
+
+
+def make_store(case: Case, folder: Path) -> Path:
+    """Generate the data of a case and convert them, in a process that may keep the solver's memory and threads.
+
+    Data that are there already are taken. All of them are for training: nothing is evaluated.
+    """
+    path = folder / case.recipe
+    if not path.exists():
+        call_apart(_make_store, case, folder, path)
+    return path
+
+
+def _make_store(case: Case, folder: Path, path: Path) -> None:
+    settings = GenerateSettings.model_validate(case.made)
+    description = generate(case.recipe, folder / "raw", settings, overwrite=True)
+    convert(open_source([description]), path, ConvertSettings(splits={"train": 1.0}))
+
+
+def call_apart(function: Callable[..., Result], *arguments: object) -> Result:
+    """Call a function in a process of its own, in which no other call has left memory or threads."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(function, *arguments).result()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Taken:
+    """What a training step took, in seconds.
+
+    Attributes:
+        total: from asking for the batch to the end of the optimiser's step, the device waited for.
+        waited: of it, waiting for the batch and bringing it to the device.
+        batch_bytes: bytes of the batch.
+    """
+
+    total: float
+    waited: float
+    batch_bytes: int
+
+
+class Training:
+    """A training run of one ratio.
+
+    Args:
+        case: data and model.
+        store: an open store of them.
+        ratio: drawn points / points; 1.0 takes every point.
+        device: where the model lies.
+        num_workers: processes that build batches.
+        loss: terms of the loss.
+    """
+
+    def __init__(
+        self,
+        case: Case,
+        store: Store,
+        ratio: float,
+        *,
+        device: torch.device,
+        num_workers: int = 0,
+        loss: LossConfig | None = None,
+    ) -> None:
+        torch.manual_seed(0)
+        sampler = DenseSampler() if ratio == 1 else ImportanceSampler(ratio)
+        dataset = QueryDataset(store, sampler=sampler, window=ups_data.Window())
+        loader = build_loader(
+            dataset, batch_size=case.batch_size, num_workers=num_workers, pin_memory=device.type == "cuda"
+        )
+        self.device, self._loss = device, loss or LossConfig()
+        self._loader = DeviceLoader(loader, device)
+        config = OperatorConfig.model_validate(case.model)
+        self.model = NeuralOperator(config, ProblemSpec.of(dataset)).to(device)
+        self._optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-4)
+        self._batches = self._repeat()
+
+    def _repeat(self) -> Iterator[SparseBatch]:
+        for _ in itertools.count():
+            yield from self._loader
+
+    def next_batch(self) -> SparseBatch:
+        """Return the next batch, on the device."""
+        return next(self._batches)
+
+    def step(self) -> Taken:
+        """Take one step."""
+        began = time.perf_counter()
+        batch = self.next_batch()
+        arrived = time.perf_counter()
+        self._optimizer.zero_grad(set_to_none=True)
+        compute_operator_loss_bundle(self.model, batch, self._loss).total.backward()
+        self._optimizer.step()
+        self.wait_for_device()
+        return Taken(total=time.perf_counter() - began, waited=arrived - began, batch_bytes=batch.num_bytes)
+
+    def wait_for_device(self) -> None:
+        """Wait until the device has done what it was told."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the device of that name; `auto` is the GPU where there is one."""
+    return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
+
+
+def device_line(device: torch.device) -> str:
+    """Return the device in words."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+
+
+def saved(value: float, dense: float) -> str:
+    """Return what share of the dense value is saved, in words."""
+    return f"{1 - value / dense:.0%}"
+
+
+def take_in_turns(runs: Sequence[Training], *, rounds: int, steps: int) -> list[list[Taken]]:
+    """Take steps of all runs in turns, after one step of each that is not counted; return them by run."""
+    for run in runs:
+        run.step()
+    taken: list[list[Taken]] = [[] for _ in runs]
+    for _ in range(rounds):
+        for number, run in enumerate(runs):
+            taken[number] += [run.step() for _ in range(steps)]
+    return taken
