@@ -25,6 +25,7 @@ class Stream(IntEnum):
     PROVE = 5
     BLOCKS = 6
     GENERATE = 7
+    LOSS = 8
 
 
 def generator(*, seed: int, stream: Stream, words: tuple[int, int] = (0, 0)) -> np.random.Generator:

@@ -82,6 +82,34 @@ class GridEncoder(torch.nn.Module):
         unit = tuple(self.problem.unit_axis(number, axis) for number, axis in enumerate(axes))
         if self.config.resolution == "fixed" and tuple(inputs.shape[3:]) != self.problem.grid_shape:
             fields, unit = self._resample(fields, unit)
+        return self._to_tokens(fields, unit)
+
+    @property
+    def reach(self) -> int:
+        """How many tokens away, along each axis, a patch still has a say in a token."""
+        return 1 + 2 * self.config.stem_blocks
+
+    def encode_window(
+        self,
+        inputs: Float[torch.Tensor, "batch time_in channel *space"],
+        axes: tuple[Float[torch.Tensor, "batch _"], ...],
+    ) -> Lattice:
+        """Encode whole patches cut out of a grid, as they are: nothing is interpolated.
+
+        Tokens are those of the whole grid but for `reach` of them at each end where the grid goes on, which see zeros
+        or the other end instead of what lies beyond.
+
+        Args:
+            inputs: normalised values at the nodes of the patches.
+            axes: their coordinates.
+        """
+        self._check_inputs(inputs)
+        unit = tuple(self.problem.unit_axis(number, axis) for number, axis in enumerate(axes))
+        return self._to_tokens(inputs.flatten(1, 2), unit)
+
+    def _to_tokens(
+        self, fields: Float[torch.Tensor, "batch channel *space"], unit: tuple[Float[torch.Tensor, "batch _"], ...]
+    ) -> Lattice:
         self._check_shape(tuple(fields.shape[2:]))
         tokens = self.stem(self.embed(self._unshuffle(fields)))
         centres = tuple(axis.unflatten(1, (-1, self.config.patch)).mean(dim=2) for axis in unit)

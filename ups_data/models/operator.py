@@ -6,7 +6,7 @@ from typing import Annotated
 
 import pydantic
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from ups_data.collate import SparseBatch
 from ups_data.errors import ConfigError, DatasetError
@@ -87,19 +87,26 @@ class NeuralOperator(torch.nn.Module):
         if isinstance(self.encoder, GridEncoder):
             if batch.input_axes is None:
                 raise DatasetError("this model encodes grids, the batch holds points")
-            return self.encoder(self._encoded(batch), batch.input_axes)
+            return self.encoder(self.with_validity(batch.inputs, batch.input_valid), batch.input_axes)
         if batch.input_coords is None:
             raise DatasetError("this model encodes points, the batch holds a grid")
-        return self.encoder(self._encoded(batch), batch.input_coords, batch.input_mask)
+        return self.encoder(self.with_validity(batch.inputs, batch.input_valid), batch.input_coords, batch.input_mask)
 
-    def _encoded(self, batch: SparseBatch) -> Float[torch.Tensor, "batch time_in channel *space"]:
-        """Return the input, and after its channels where those that may lack values have them."""
+    def with_validity(
+        self,
+        inputs: Float[torch.Tensor, "batch time_in channel *space"],
+        valid: Bool[torch.Tensor, "batch time_in channel *space"] | None,
+    ) -> Float[torch.Tensor, "batch time_in encoded *space"]:
+        """Return the input, and after its channels where those that may lack values have them.
+
+        Raises:
+            DatasetError: the model was made for inputs that lack values, and `valid` is None.
+        """
         if not self.problem.missing_inputs:
-            return batch.inputs
-        if batch.input_valid is None:
+            return inputs
+        if valid is None:
             raise DatasetError("this model was made for inputs that lack values, the batch does not tell which")
-        valid = batch.input_valid[:, :, list(self.problem.missing_inputs)]
-        return torch.cat([batch.inputs, valid.to(batch.inputs.dtype)], dim=2)
+        return torch.cat([inputs, valid[:, :, list(self.problem.missing_inputs)].to(inputs.dtype)], dim=2)
 
     def advance(self, latent: Lattice, batch: SparseBatch, frame: int) -> Lattice:
         """Take the tokens to target frame `frame`, from the frame before it (or from the last input)."""
@@ -111,10 +118,16 @@ class NeuralOperator(torch.nn.Module):
             parameters=(batch.parameters - self.parameter_mean) / self.parameter_scale,
         )
 
-    def rollout(self, batch: SparseBatch) -> list[Lattice]:
-        """Return the tokens at every target time."""
-        latents, latent = [], self.encode(batch)
-        for frame in range(batch.target_times.shape[1]):
+    def rollout(self, batch: SparseBatch, *, start: Lattice | None = None, frames: int | None = None) -> list[Lattice]:
+        """Return the tokens at the target times.
+
+        Args:
+            batch: whose input is encoded.
+            start: the tokens of its input, where they are known already.
+            frames: how many of the target frames, the first ones; all if None.
+        """
+        latents, latent = [], self.encode(batch) if start is None else start
+        for frame in range(batch.target_times.shape[1] if frames is None else frames):
             latent = self.advance(latent, batch, frame)
             latents.append(latent)
         return latents
@@ -128,7 +141,7 @@ class NeuralOperator(torch.nn.Module):
 
     def forward(self, batch: SparseBatch) -> Float[torch.Tensor, "batch time query channel"]:
         """Predict the target frames of a batch at its query points."""
-        return self._answer(self.rollout(batch), batch, batch.query_coords)
+        return self.answer(self.rollout(batch), batch, batch.query_coords)
 
     @torch.no_grad()
     def predict(
@@ -137,7 +150,7 @@ class NeuralOperator(torch.nn.Module):
         """Predict as `forward` does, `query_chunk` points of all samples together at a time: memory is bounded."""
         latents = self.rollout(batch)
         size = max(query_chunk // len(batch), 1)
-        parts = [self._answer(latents, batch, points) for points in batch.query_coords.split(size, dim=1)]
+        parts = [self.answer(latents, batch, points) for points in batch.query_coords.split(size, dim=1)]
         return torch.cat(parts, dim=2)
 
     def last_input(
@@ -156,8 +169,9 @@ class NeuralOperator(torch.nn.Module):
         nodes = Lattice(values=values, axes=axes, periodic=self.problem.periodic)
         return interpolate(nodes, self.problem.unit_coordinates(points))
 
-    def _answer(
+    def answer(
         self, latents: list[Lattice], batch: SparseBatch, points: Float[torch.Tensor, "batch query dim"]
     ) -> Float[torch.Tensor, "batch time query channel"]:
+        """Return the target channels at physical points, at the times of the tokens."""
         answers = torch.stack([self.decode(latent, points) for latent in latents], dim=1)
         return answers + self.last_input(batch, points)[:, None] if self.config.residual else answers

@@ -72,14 +72,15 @@ class PointEncoder(torch.nn.Module):
         self,
         inputs: Float[torch.Tensor, "batch time_in channel point"],
         coords: Float[torch.Tensor, "batch point dim"],
-        mask: Bool[torch.Tensor, "batch point"] | None = None,
+        mask: Bool[torch.Tensor, "batch point"] | Float[torch.Tensor, "batch point"] | None = None,
     ) -> Lattice:
         """Encode clouds.
 
         Args:
             inputs: normalised values (B, T_in, C, N).
             coords: physical coordinates (B, N, D).
-            mask: False on padding (B, N).
+            mask: False on padding (B, N). Or how many points each one stands for, 0 on padding: drawn points with their
+                weights times N estimate the tokens of all N.
 
         Returns:
             Tokens (B, L, width); `occupied` is False where a supernode has no point near it.

@@ -2,21 +2,29 @@
 
 from ups_data.training.checkpoint import Checkpoint
 from ups_data.training.config import TrainConfig, load_config
+from ups_data.training.inverse import inverse_decoding_loss, inverse_encoding_loss
 from ups_data.training.loop import StepRecord, TrainResult, train
-from ups_data.training.losses import LossBundle, LossConfig, compute_operator_loss_bundle, weighted_loss
+from ups_data.training.losses import LossBundle, LossConfig, compute_operator_loss_bundle
 from ups_data.training.metrics import DenseErrors, evaluate
+from ups_data.training.schedules import RampConfig
+from ups_data.training.spectral import spectral_loss
+from ups_data.training.weighted import weighted_loss
 
 __all__ = [
     "Checkpoint",
     "DenseErrors",
     "LossBundle",
     "LossConfig",
+    "RampConfig",
     "StepRecord",
     "TrainConfig",
     "TrainResult",
     "compute_operator_loss_bundle",
     "evaluate",
+    "inverse_decoding_loss",
+    "inverse_encoding_loss",
     "load_config",
+    "spectral_loss",
     "train",
     "weighted_loss",
 ]

@@ -170,7 +170,7 @@ class _Run:
         began = time.perf_counter()
         for group in self.optimizer.param_groups:
             group["lr"] = self.config.optimizer.learning_rate * self._rate()
-        total = compute_operator_loss_bundle(self.model, batch, self.config.loss).total
+        total = compute_operator_loss_bundle(self.model, batch, self.config.loss, step=self.number).total
         loss = float(total.detach())
         if not math.isfinite(loss):
             raise TrainingError(

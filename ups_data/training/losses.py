@@ -1,40 +1,80 @@
-"""Losses on drawn points that estimate the losses on all points.
-
-The weights of a batch make sum over q of w_q f_q an unbiased estimate of the mean of f over the points of a sample's
-trajectory. A loss that is linear in such sums (`mean_squared`) is therefore an unbiased estimate of the dense loss, and
-so is its gradient; with a `DenseSampler` it is the dense loss to rounding. A quotient of two such sums
-(`relative_squared`) has a bias of order 1 / num_queries.
-"""
+"""The terms that an operator is trained on, and their weights over the run."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated
 
 import pydantic
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 
 from ups_data.collate import SparseBatch
-from ups_data.models import Lattice, NeuralOperator
+from ups_data.models import NeuralOperator
 from ups_data.schema import Record
+from ups_data.training.inverse import inverse_decoding_loss, inverse_encoding_loss
+from ups_data.training.schedules import Scheduled, value_at
+from ups_data.training.spectral import spectral_loss
+from ups_data.training.weighted import LossKind, weighted_loss
 
-LossKind = Literal["mean_squared", "relative_squared"]
-Lambda = Annotated[float, pydantic.Field(ge=0)]
+AtLeastZero = Annotated[int, pydantic.Field(ge=0)]
 
 
 class LossConfig(Record):
     """Which loss, and how much each of its terms counts; a term of weight 0 is not computed.
 
+    Every weight is a number, or a ramp over the global steps (`RampConfig`).
+
     Attributes:
         kind: see `weighted_loss`.
-        lambda_forward: weight of the error of the predicted target frames.
+        lambda_forward: weight of the error of the first target frame.
+        lambda_rollout: weight of the error of the target frames after it, which the latent operator reaches from its
+            own tokens.
+        rollout_length: target frames that count, at least 1; those of the window if None. Rounded down.
         lambda_inv_enc: weight of the error with which the encoded input is decoded again.
+        lambda_inv_dec: weight of the error with which the decoded tokens are encoded again.
+        inv_dec_ratio: share of a grid that the latter decodes; see `inverse_decoding_loss`.
+        inverse_loss_warmup_steps: global steps in which the inverse terms do not count; over as many more their weights
+            rise to the full ones.
+        inverse_loss_max_weight: the weights of the inverse terms never exceed it; no limit if None.
+        lambda_spectral: weight of the error of the first target frame at low wave numbers.
+        spectral_modes: see `spectral_loss`.
     """
 
     kind: LossKind = "mean_squared"
-    lambda_forward: Lambda = 1.0
-    lambda_inv_enc: Lambda = 0.0
+    lambda_forward: Scheduled = 1.0
+    lambda_rollout: Scheduled = 1.0
+    rollout_length: Scheduled | None = None
+    lambda_inv_enc: Scheduled = 0.0
+    lambda_inv_dec: Scheduled = 0.0
+    inv_dec_ratio: Annotated[float, pydantic.Field(gt=0, le=1)] = 0.1
+    inverse_loss_warmup_steps: AtLeastZero = 0
+    inverse_loss_max_weight: Annotated[float, pydantic.Field(ge=0)] | None = None
+    lambda_spectral: Scheduled = 0.0
+    spectral_modes: Annotated[int, pydantic.Field(ge=0)] = 8
+
+    def weights(self, step: int) -> dict[str, float]:
+        """Return the weight of each term at a global step, those of 0 left out."""
+        found = {
+            "L_forward": value_at(self.lambda_forward, step),
+            "L_rollout": value_at(self.lambda_rollout, step),
+            "L_inv_enc": self._inverse_weight(self.lambda_inv_enc, step),
+            "L_inv_dec": self._inverse_weight(self.lambda_inv_dec, step),
+            "L_spec": value_at(self.lambda_spectral, step),
+        }
+        return {name: weight for name, weight in found.items() if weight}
+
+    def num_frames(self, available: int, step: int) -> int:
+        """Return how many target frames count at a global step."""
+        if self.rollout_length is None:
+            return available
+        return min(max(1, int(value_at(self.rollout_length, step))), available)
+
+    def _inverse_weight(self, base: Scheduled, step: int) -> float:
+        weight, warmup = value_at(base, step), self.inverse_loss_warmup_steps
+        if self.inverse_loss_max_weight is not None:
+            weight = min(weight, self.inverse_loss_max_weight)
+        return weight * min(max((step - warmup) / warmup, 0.0), 1.0) if warmup else weight
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -44,75 +84,82 @@ class LossBundle:
     Attributes:
         total: sum of weight times term.
         components: the terms by name, without their weights.
+        per_query: (B, Q), squared error at each drawn point, mean over the target frames that count and their channels;
+            without weights or gradient, 0 on padding. What `loader.feedback` of an adaptive sampler takes. None where
+            neither `L_forward`, `L_rollout` nor `L_spec` was computed.
     """
 
     total: Float[torch.Tensor, ""]
     components: dict[str, Float[torch.Tensor, ""]]
+    per_query: Float[torch.Tensor, "batch query"] | None = None
 
 
-def weighted_loss(
-    predicted: Float[torch.Tensor, "batch time query channel"],
-    target: Float[torch.Tensor, "batch time query channel"],
-    weights: Float[torch.Tensor, "batch query"],
-    *,
-    kind: LossKind = "mean_squared",
-    valid: Bool[torch.Tensor, "batch time query channel"] | None = None,
-) -> Float[torch.Tensor, ""]:
-    """Return the loss of a batch from its drawn points.
+def compute_operator_loss_bundle(
+    model: NeuralOperator, batch: SparseBatch, config: LossConfig, *, step: int = 0
+) -> LossBundle:
+    """Return the terms of a batch that count at a global step, and their weighted sum.
+
+    `L_forward` and `L_rollout` are unbiased estimates of the dense ones where `kind` is `mean_squared`, and so are
+    `L_inv_enc` and, on grids, `L_inv_dec`; see the functions for the others.
 
     Args:
-        predicted: values at the drawn points, of any finite content on padding.
-        target: what they should be.
-        weights: of the draw, 0 on padding. A sample whose weights are all 0 only fills the batch and does not count.
-        kind: `mean_squared`: mean over samples, frames and channels of sum_q w_q e_q^2. `relative_squared`: mean over
-            samples of that sum over sum_q w_q y_q^2, both added up over frames and channels.
-        valid: False where the target is missing, which counts as no error and no size; None where none is.
+        model: encoder, latent operator, decoder.
+        batch: drawn points with their weights.
+        config: terms and weights.
+        step: the global step.
     """
-    error = predicted - target
-    if valid is not None:
-        error, target = error.masked_fill(~valid, 0.0), target.masked_fill(~valid, 0.0)
-    errors = torch.einsum("btqc,bq->btc", error.square(), weights)
-    real = (weights != 0).any(dim=1).to(errors.dtype)
-    if kind == "mean_squared":
-        by_sample = errors.mean(dim=(1, 2))
-    else:
-        size = torch.einsum("btqc,bq->b", target.square(), weights)
-        by_sample = errors.sum(dim=(1, 2)) / torch.where(size > 0, size, torch.ones_like(size))
-    return (by_sample * real).sum() / real.sum().clamp(min=1)
+    weights = config.weights(step)
+    latent = model.encode(batch)
+    terms: dict[str, Float[torch.Tensor, ""]] = {}
+    per_query = None
+    if not weights.keys().isdisjoint({"L_forward", "L_rollout", "L_spec"}):
+        frames = config.num_frames(batch.query_targets.shape[1], step)
+        needed = frames if "L_rollout" in weights else 1
+        latents = model.rollout(batch, start=latent, frames=needed)
+        predicted = model.answer(latents, batch, batch.query_coords)
+        terms, per_query = _forward_terms(model, batch, predicted, config, weights)
+    if "L_inv_enc" in weights:
+        terms["L_inv_enc"] = inverse_encoding_loss(model, latent, batch, kind=config.kind)
+    if "L_inv_dec" in weights:
+        terms["L_inv_dec"] = inverse_decoding_loss(model, latent, batch, ratio=config.inv_dec_ratio, step=step)
+    # Summed from 0, so that there is a total, without gradient, where nothing counts.
+    total = sum((weights[name] * term for name, term in terms.items()), torch.zeros((), device=latent.values.device))
+    return LossBundle(total=total, components=terms, per_query=per_query)
 
 
-def inverse_encoding_loss(
-    model: NeuralOperator, latent: Lattice, batch: SparseBatch, *, kind: LossKind = "mean_squared"
-) -> Float[torch.Tensor, ""]:
-    """Return how well the tokens of the input decode to the input itself, estimated at the drawn points.
-
-    It takes the drawn queries with their weights, so it is unbiased at every ratio and equals the dense loss at ratio
-    1. The values of the input are picked from what the encoder saw: nothing more is read.
-
-    Raises:
-        ConfigError: a target field that is no input field.
-    """
-    channels = list(model.problem.target_channels_in_input())
-    values = batch.inputs[:, -1, channels].flatten(2)
-    # Padding points to node 0: any finite value will do, its weight is 0.
-    nodes = batch.query_index.long().clamp(min=0)[:, None].expand(-1, len(channels), -1)
-    target = values.gather(2, nodes).transpose(1, 2)[:, None]
-    valid = None
-    if batch.input_valid is not None:
-        valid = batch.input_valid[:, -1, channels].flatten(2).gather(2, nodes).transpose(1, 2)[:, None]
-    decoded = model.decode(latent, batch.query_coords)[:, None]
-    return weighted_loss(decoded, target, batch.query_weights, kind=kind, valid=valid)
-
-
-def compute_operator_loss_bundle(model: NeuralOperator, batch: SparseBatch, config: LossConfig) -> LossBundle:
-    """Return the terms `L_forward` and `L_inv_enc` of a batch, and their weighted sum."""
-    terms = {}
-    if config.lambda_forward:
-        terms["L_forward"] = weighted_loss(
-            model(batch), batch.query_targets, batch.query_weights, kind=config.kind, valid=batch.target_valid
+def _forward_terms(
+    model: NeuralOperator,
+    batch: SparseBatch,
+    predicted: Float[torch.Tensor, "batch time query channel"],
+    config: LossConfig,
+    weights: dict[str, float],
+) -> tuple[dict[str, Float[torch.Tensor, ""]], Float[torch.Tensor, "batch query"]]:
+    frames = predicted.shape[1]
+    target = batch.query_targets[:, :frames]
+    valid = None if batch.target_valid is None else batch.target_valid[:, :frames]
+    parts = {"L_forward": slice(0, 1), "L_rollout": slice(1, frames)}
+    terms = {
+        name: weighted_loss(
+            predicted[:, part],
+            target[:, part],
+            batch.query_weights,
+            kind=config.kind,
+            valid=None if valid is None else valid[:, part],
         )
-    if config.lambda_inv_enc:
-        terms["L_inv_enc"] = inverse_encoding_loss(model, model.encode(batch), batch, kind=config.kind)
-    weights = {"L_forward": config.lambda_forward, "L_inv_enc": config.lambda_inv_enc}
-    total = torch.stack([weights[name] * term for name, term in terms.items()]).sum()
-    return LossBundle(total=total, components=terms)
+        for name, part in parts.items()
+        if name in weights and part.start < frames
+    }
+    if "L_spec" in weights:
+        terms["L_spec"] = spectral_loss(
+            predicted[:, :1],
+            target[:, :1],
+            batch.query_weights,
+            model.problem.unit_coordinates(batch.query_coords),
+            modes=config.spectral_modes,
+            kind=config.kind,
+            valid=None if valid is None else valid[:, :1],
+        )
+    error = (predicted.detach() - target).square()
+    if valid is not None:
+        error = error.masked_fill(~valid, 0.0)
+    return terms, error.mean(dim=(1, 3)) * (batch.query_weights != 0)
