@@ -36,7 +36,7 @@ def test_importance_is_worth_what_is_promised(tmp_path):
     assert content["ok"]
     rows = [row for row in content["rows"] if (row["sampler"], row["integrand"]) == ("importance", "change")]
     multipliers = [row["multiplier"] for row in rows]
-    assert [row["frame"] for row in rows] == [0, 1, 2]
+    assert [row["frame"] for row in rows] == [1, 2, 3]
     assert min(multipliers) >= 2.5
     assert statistics.geometric_mean(multipliers) >= 4
     assert max(abs(row["z"]) for row in content["rows"]) < 4
