@@ -30,7 +30,7 @@ from ups_data.dataset import QueryDataset
 from ups_data.samplers import DenseSampler, ImportanceSampler, Sampler, UniformSampler
 from ups_data.storage import Store
 from ups_data.training import StepRecord, TrainConfig
-from ups_data.training.loop import LOG_NAME
+from ups_data.training.journal import LOG_NAME
 
 PREDICTION_NAME = "prediction.npy"
 

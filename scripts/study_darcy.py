@@ -31,7 +31,7 @@ from preprocess.sources.datasets import fetch
 from preprocess.validate import validate
 from ups_data.storage import open_store
 from ups_data.training import Checkpoint, TrainConfig, load_config, train
-from ups_data.training.loop import CHECKPOINT_NAME
+from ups_data.training.journal import CHECKPOINT_NAME
 
 PROMISE = 0.10
 CONFIG = Path(__file__).resolve().parents[1] / "configs" / "darcy.yaml"

@@ -1,12 +1,15 @@
 #!/usr/bin/env python
 """Train the reference operator: scripts/train.py CONFIG [section.key=value ...] --output DIR.
 
+Under torchrun the processes share each batch: torchrun --nproc-per-node 4 scripts/train.py CONFIG --output DIR.
+
 Example: scripts/train.py configs/darcy.yaml data.store=data/darcy steps=1000 --output runs/darcy
 """
 
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -40,6 +43,8 @@ def main(
     except UpsDataError as error:
         ERRORS.print(f"error: {error}", markup=False)
         raise typer.Exit(PROBLEM if isinstance(error, TrainingError) else MISUSE) from error
+    if int(os.environ.get("RANK", "0")) != 0:
+        return  # of several processes one tells
     if as_json:
         last = result.records[-1]
         print(json.dumps({"step": last.step, "seconds": last.seconds, **result.errors.to_dict()}))
@@ -54,18 +59,33 @@ def run(config: TrainConfig, output: Path, *, resume: bool) -> TrainResult:
         rich.progress.BarColumn(),
         rich.progress.TaskProgressColumn(),
         rich.progress.TextColumn(
-            "loss {task.fields[loss]:.3g}, batches of {task.fields[size]}, waited {task.fields[waited]:.0%}, "
-            "test error {task.fields[error]}"
+            "loss {task.fields[loss]:.3g}, {task.fields[rate]:.1f} samples/s of {task.fields[points]:.0f} effective "
+            "points, {task.fields[size]} a step, waited {task.fields[waited]:.0%}, test error {task.fields[error]}"
         ),
         rich.progress.TimeElapsedColumn(),
     )
     with rich.progress.Progress(*columns, console=ERRORS, disable=not ERRORS.is_terminal) as bar:
-        task = bar.add_task("", total=1.0, step=0, loss=float("nan"), size="-", waited=0.0, error="-")
+        blank: dict[str, Any] = {
+            "step": 0,
+            "loss": float("nan"),
+            "rate": 0.0,
+            "points": 0.0,
+            "size": "-",
+            "waited": 0.0,
+            "error": "-",
+        }
+        task = bar.add_task("", total=1.0, **blank)
+        samples, start = 0, -1.0
 
         def show(record: StepRecord) -> None:
+            nonlocal samples, start
+            # From the second step on: the first one of a resumed run stands for all before it.
+            samples, start = (0, record.seconds) if start < 0 else (samples + record.samples, start)
             fields: dict[str, Any] = {
                 "step": record.step,
                 "loss": record.loss,
+                "rate": samples / max(record.seconds - start, 1e-9),
+                "points": record.effective_points,
                 "size": rich.filesize.decimal(record.batch_bytes),
                 "waited": record.waited / max(record.seconds, 1e-9),
             }

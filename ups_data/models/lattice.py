@@ -88,7 +88,7 @@ class Neighbourhood:
         rows = self._rows(values)[:, :, None] * heads
         bags = (rows + torch.arange(heads, device=values.device)[:, None]).flatten(0, 2)
         table = values.reshape(batch * tokens * heads, width // heads)
-        weights = shares.transpose(2, 3).flatten(0, 2)
+        weights = shares.transpose(2, 3).flatten(0, 2).to(values.dtype)
         mixed = torch.nn.functional.embedding_bag(bags, table, mode="sum", per_sample_weights=weights)
         return mixed.reshape(batch, -1, width)
 

@@ -3,7 +3,8 @@
 from ups_data.training.checkpoint import Checkpoint
 from ups_data.training.config import TrainConfig, load_config
 from ups_data.training.inverse import inverse_decoding_loss, inverse_encoding_loss
-from ups_data.training.loop import StepRecord, TrainResult, train
+from ups_data.training.journal import StepRecord
+from ups_data.training.loop import TrainResult, train
 from ups_data.training.losses import LossBundle, LossConfig, compute_operator_loss_bundle
 from ups_data.training.metrics import DenseErrors, evaluate
 from ups_data.training.schedules import RampConfig

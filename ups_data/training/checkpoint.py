@@ -34,12 +34,16 @@ class Progress(Record):
         seconds: wall-clock seconds of training, evaluation not counted.
         waited: seconds of them that were spent waiting for batches.
         loader: state of the loader.
+        best_error: least test error of all evaluations, None before the first.
+        evaluations_since: evaluations since then.
     """
 
     step: int
     seconds: float
     waited: float
     loader: dict[str, Any]
+    best_error: float | None = None
+    evaluations_since: int = 0
 
 
 class CheckpointHeader(Record):

@@ -151,6 +151,7 @@ class OptimizerConfig(Record):
         warmup: share of the run in which the learning rate rises.
         clip_norm: largest norm of the gradient.
         ema_decay: decay of the average of weights, which is what is evaluated and kept; 0 for none.
+        accumulate: batches whose gradients are averaged for one optimiser step. Schedules of a sampler count batches.
     """
 
     learning_rate: Annotated[float, pydantic.Field(gt=0)] = 2e-3
@@ -158,6 +159,7 @@ class OptimizerConfig(Record):
     warmup: Annotated[float, pydantic.Field(ge=0, lt=1)] = 0.05
     clip_norm: Annotated[float, pydantic.Field(gt=0)] = 1.0
     ema_decay: Annotated[float, pydantic.Field(ge=0, lt=1)] = 0.99
+    accumulate: AtLeastOne = 1
 
 
 class TrainConfig(Record):
@@ -170,7 +172,13 @@ class TrainConfig(Record):
         evaluations: dense evaluations, spread evenly over the run, the last one at its end. Each leaves a checkpoint.
         seed: of weights, order and draws.
         threads: CPU threads of torch; its own choice if None.
-        device: as torch names it; `auto` is the GPU where there is one.
+        device: as torch names it; `auto` is the GPU where there is one. Under `torchrun`, `cuda` is the GPU of each
+            process.
+        precision: `bfloat16` computes in that type what may lose digits (autocast).
+        compile: compile the parts of the model (`torch.compile`); batches are then of one shape.
+        patience: end the run after so many evaluations without a new least error; never if None.
+        keep_checkpoints: checkpoints to keep; with more than one, those before the last are `step_N.safetensors`.
+        tensorboard: write figures for TensorBoard into the run's folder.
     """
 
     data: DataConfig = DataConfig()
@@ -184,6 +192,11 @@ class TrainConfig(Record):
     seed: Annotated[int, pydantic.Field(ge=0, lt=2**63)] = 0
     threads: AtLeastOne | None = None
     device: str = "auto"
+    precision: Literal["float32", "bfloat16"] = "float32"
+    compile: bool = False
+    patience: AtLeastOne | None = None
+    keep_checkpoints: AtLeastOne = 1
+    tensorboard: bool = False
 
     @pydantic.model_validator(mode="after")
     def _is_bounded(self) -> Self:

@@ -3,61 +3,34 @@
 from __future__ import annotations
 
 import copy
-import json
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from ups_data.collate import SparseBatch
-from ups_data.errors import ConfigError, StateError, TrainingError
+from ups_data.errors import TrainingError
 from ups_data.loader import build_loader
 from ups_data.models import NeuralOperator, ProblemSpec
 from ups_data.samplers import DenseSampler
+from ups_data.training import ranks
 from ups_data.training.checkpoint import (
     Checkpoint,
     CheckpointHeader,
     Progress,
-    import_safetensors,
     load_optimizer,
     load_weights,
     optimizer_tensors,
 )
 from ups_data.training.config import TrainConfig
-from ups_data.training.losses import compute_operator_loss_bundle
+from ups_data.training.journal import Journal, StepRecord
 from ups_data.training.metrics import DenseErrors, evaluate
+from ups_data.training.objective import Objective, compile_model
 from ups_data.transfer import DeviceLoader
-
-CHECKPOINT_NAME, LOG_NAME = "last.safetensors", "log.jsonl"
-
-
-@dataclass(frozen=True, kw_only=True)
-class StepRecord:
-    """One line of a run's log.
-
-    Attributes:
-        step: optimiser steps done.
-        seconds: wall-clock seconds of training so far, evaluation not counted.
-        progress: share of the run that is done.
-        loss: of this step's batch, as drawn.
-        waited: seconds so far that were spent waiting for batches.
-        batch_bytes: bytes of the batch.
-        relative_l2: dense test error, where this step was followed by an evaluation.
-        vrmse: the same by field.
-    """
-
-    step: int
-    seconds: float
-    progress: float
-    loss: float
-    waited: float
-    batch_bytes: int
-    relative_l2: float | None = None
-    vrmse: dict[str, float] | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -98,26 +71,82 @@ def train(
     """
     if config.threads is not None:
         torch.set_num_threads(config.threads)
-    run = _Run(config)
-    journal = _Journal(output)
-    if resume:
-        journal.restore(run)
-    else:
-        journal.refuse_another_run()
-    for batch in run.batches():
-        record = run.step(batch)
-        journal.write(record, run)
-        if report is not None:
-            report(record)
-    errors = run.errors or run.evaluate()
-    return TrainResult(model=run.average or run.model, records=tuple(journal.records), errors=errors)
+    with ranks.joined_ranks(config.choose_device()) as device:
+        run = _Run(config, device)
+        journal = Journal(output, keep=config.keep_checkpoints, tensorboard=config.tensorboard)
+        if resume:
+            journal.restore(run)
+        else:
+            journal.refuse_another_run()
+        for batch in run.batches():
+            record = run.take(batch)
+            if record is None:
+                continue
+            journal.write(record, run)
+            if report is not None and ranks.rank() == 0:
+                report(record)
+        errors = run.errors or run.evaluate()
+        return TrainResult(model=run.average or run.model, records=tuple(journal.records), errors=errors)
+
+
+@dataclass
+class Patience:
+    """Ends a run that does not get better any more.
+
+    Attributes:
+        limit: evaluations in a row without a new least error that end the run; None for no end.
+        best: the least error so far.
+        since: evaluations since then.
+    """
+
+    limit: int | None
+    best: float | None = None
+    since: int = 0
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the run shall end."""
+        return self.limit is not None and self.since >= self.limit
+
+    def add(self, error: float) -> None:
+        """Take the error of another evaluation."""
+        better = self.best is None or error < self.best
+        self.best, self.since = (error, 0) if better else (self.best, self.since + 1)
+
+
+@dataclass
+class _StepTally:
+    """What the batches of one optimiser step come to."""
+
+    num_batches: int = 0
+    loss: float = 0.0
+    samples: int = 0
+    num_bytes: int = 0
+    _effective: float = 0.0
+    _drawn: int = 0
+
+    def add(self, batch: SparseBatch, *, loss: float, samples: int) -> None:
+        """Add a batch."""
+        self.num_batches += 1
+        self.loss += loss
+        self.samples += samples
+        self.num_bytes += batch.num_bytes
+        squares = batch.query_weights.square().sum(dim=1)
+        real = squares > 0
+        self._effective += float((batch.query_weights.sum(dim=1)[real].square() / squares[real]).sum())
+        self._drawn += int(real.sum())
+
+    @property
+    def effective_points(self) -> float:
+        """Of a sample, in the mean."""
+        return self._effective / max(self._drawn, 1)
 
 
 class _Run:
     """Model, optimiser and loader between two steps."""
 
-    def __init__(self, config: TrainConfig) -> None:
-        self.config, self.device = config, config.choose_device()
+    def __init__(self, config: TrainConfig, device: torch.device) -> None:
+        self.config, self.device = config, device
         store, data = config.data.open(), config.data
         dataset = data.build(store, config.sampler.build(), split=data.split, seed=config.seed)
         self.statistics = store.manifest.statistics
@@ -126,17 +155,23 @@ class _Run:
             batch_size=data.batch_size,
             num_workers=data.num_workers,
             pin_memory=self.device.type == "cuda",
+            constant_shape=config.compile,
         )
         self.loader = DeviceLoader(loader, self.device)
         self.test = data.build(store, DenseSampler(), split=data.test_split)
         self.model = _build_model(config, ProblemSpec.of(dataset)).to(self.device)
         self.average = _copy_of(self.model) if config.optimizer.ema_decay else None
+        if config.compile:
+            compile_model(self.model)
+        self._objective = Objective(self.model, config.loss, precision=config.precision, device=device)
         self.optimizer = torch.optim.AdamW(
             self.model.parameters(), lr=config.optimizer.learning_rate, weight_decay=config.optimizer.weight_decay
         )
-        self.number, self._busy, self._waited_before = 0, 0.0, 0.0
+        self.number, self._busy, self._waited_before, self._clock = 0, 0.0, 0.0, 0.0
         self._due = 0  # evaluations that belong before the coming step
         self.errors: DenseErrors | None = None
+        self._patience = Patience(config.patience)
+        self._step = _StepTally()
 
     @property
     def waited(self) -> float:
@@ -151,47 +186,91 @@ class _Run:
 
     @property
     def progress(self) -> float:
-        """Share of the run that is done."""
-        if self.config.seconds is not None:
-            return min(self.seconds / self.config.seconds, 1.0)
-        assert self.config.steps is not None
-        return self.number / self.config.steps
+        """Share of the run that is done, by the number of steps or by the clock of the first rank."""
+        if self.config.steps is not None:
+            return self.number / self.config.steps
+        return min(self._clock / self.config.seconds, 1.0) if self.config.seconds else 1.0
 
     def batches(self) -> Iterator[SparseBatch]:
         """Yield batches, epoch after epoch, until the run is done."""
-        while self.progress < 1:
+        while not self._is_done:
             for batch in self.loader:
                 yield batch
-                if self.progress >= 1:
+                if self._is_done:
                     break
 
-    def step(self, batch: SparseBatch) -> StepRecord:
-        """Take one optimiser step, and evaluate if it is time to."""
+    @property
+    def _is_done(self) -> bool:
+        return self.progress >= 1 or self._patience.is_over
+
+    def take(self, batch: SparseBatch) -> StepRecord | None:
+        """Add a batch to the coming optimiser step; take the step, and evaluate if it is time to, once it is whole."""
         began = time.perf_counter()
+        self._add_gradients(batch)
+        if self._step.num_batches < self.config.optimizer.accumulate:
+            self._busy += time.perf_counter() - began
+            return None
         for group in self.optimizer.param_groups:
             group["lr"] = self.config.optimizer.learning_rate * self._rate()
-        total = compute_operator_loss_bundle(self.model, batch, self.config.loss, step=self.number).total
-        loss = float(total.detach())
+        ranks.average_gradients(self.model.parameters())
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.optimizer.clip_norm)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self._follow()
+        self.number += 1
+        self._busy += time.perf_counter() - began
+        if self.config.seconds is not None:
+            self._clock = ranks.from_first_rank(self.seconds, self.device)
+        before, self._due = self._due, self._num_evaluations()
+        return self._record(evaluated=self._due > before)
+
+    def _add_gradients(self, batch: SparseBatch) -> None:
+        """Add the gradients of a batch.
+
+        Each rank has the mean over its own samples. What the ranks' average must become is the mean over the global
+        batch, so each is scaled by its share; batches of one step count alike.
+        """
+        own = int((batch.sample_ids >= 0).sum())
+        samples = batch.origin.global_samples if batch.origin is not None else own
+        share = own * ranks.world_size() / max(samples, 1)
+        total = self._objective(batch, self.number).total * (share / self.config.optimizer.accumulate)
+        total.backward()
+        (loss,) = ranks.sum_over_ranks([float(total.detach()) / ranks.world_size()], self.device)
         if not math.isfinite(loss):
             raise TrainingError(
                 f"the loss is {loss} at step {self.number} on samples {batch.sample_ids.tolist()}; look at these, or "
                 f"lower optimizer.learning_rate={self.config.optimizer.learning_rate:g}"
             )
-        self.optimizer.zero_grad(set_to_none=True)
-        total.backward()
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.optimizer.clip_norm)
-        self.optimizer.step()
-        self._follow()
-        self.number += 1
-        self._busy += time.perf_counter() - began
-        before, self._due = self._due, self._num_evaluations()
-        return self._record(loss, batch.num_bytes, evaluated=self._due > before)
+        self._step.add(batch, loss=loss, samples=samples)
 
     def evaluate(self) -> DenseErrors:
         """Return the dense errors on the test samples."""
         count = min(self.config.data.test_samples or len(self.test), len(self.test))
         samples = np.linspace(0, len(self.test) - 1, count).round().astype(int).tolist()
-        return evaluate(self.average or self.model, self.test, samples=samples, device=self.device)
+        return self._evaluate_together(samples)
+
+    def _evaluate_together(self, samples: list[int]) -> DenseErrors:
+        """Evaluate some samples on each rank, and put the means together."""
+        own = samples[ranks.rank() :: ranks.world_size()]
+        model, names = self.average or self.model, [field.name for field in self.model.problem.target_fields]
+        errors = None
+        if own:
+            errors = evaluate(model, self.test, samples=own, device=self.device)
+        if ranks.world_size() == 1:
+            assert errors is not None
+            return errors
+        sums = [0.0] * (2 + 2 * len(names))
+        if errors is not None:
+            means = [errors.relative_l2, *errors.vrmse.values(), *errors.nrmse.values(), 1.0]
+            sums = [len(own) * mean for mean in means]
+        *totals, count = ranks.sum_over_ranks(sums, self.device)
+        relative, *rest = (total / count for total in totals)
+        return DenseErrors(
+            relative_l2=relative,
+            vrmse=dict(zip(names, rest[: len(names)], strict=True)),
+            nrmse=dict(zip(names, rest[len(names) :], strict=True)),
+            num_samples=round(count),
+        )
 
     def checkpoint(self) -> Checkpoint:
         """Return all that is needed to go on from here."""
@@ -201,7 +280,12 @@ class _Run:
                 problem=self.model.problem,
                 statistics=self.statistics,
                 progress=Progress(
-                    step=self.number, seconds=self.seconds, waited=self.waited, loader=self.loader.state_dict()
+                    step=self.number,
+                    seconds=self.seconds,
+                    waited=self.waited,
+                    loader=self.loader.state_dict(),
+                    best_error=self._patience.best,
+                    evaluations_since=self._patience.since,
                 ),
             ),
             model=self.model.state_dict(),
@@ -219,17 +303,24 @@ class _Run:
         self.loader.load_state_dict(progress.loader)
         self.number, self._busy = progress.step, progress.seconds - progress.waited
         self._waited_before = progress.waited
+        self._clock = progress.seconds
+        self._patience = Patience(self.config.patience, best=progress.best_error, since=progress.evaluations_since)
         self._due = self._num_evaluations()
 
-    def _record(self, loss: float, num_bytes: int, *, evaluated: bool) -> StepRecord:
+    def _record(self, *, evaluated: bool) -> StepRecord:
         self.errors = self.evaluate() if evaluated else None
+        if self.errors is not None:
+            self._patience.add(self.errors.relative_l2)
+        step, self._step = self._step, _StepTally()
         return StepRecord(
             step=self.number,
             seconds=self.seconds,
             progress=self.progress,
-            loss=loss,
+            loss=step.loss,
+            samples=step.samples,
+            effective_points=step.effective_points,
             waited=self.waited,
-            batch_bytes=num_bytes,
+            batch_bytes=step.num_bytes,
             relative_l2=self.errors.relative_l2 if self.errors else None,
             vrmse=self.errors.vrmse if self.errors else None,
         )
@@ -256,58 +347,6 @@ class _Run:
             kept.lerp_(new, 1 - decay)
 
 
-class _Journal:
-    """Log and checkpoint of a run, in a folder or nowhere."""
-
-    def __init__(self, folder: Path | None) -> None:
-        if folder is not None:
-            import_safetensors()  # missing, it would be missed at the first checkpoint only
-        self.folder = folder
-        self.records: list[StepRecord] = []
-
-    def refuse_another_run(self) -> None:
-        """Raise if the folder holds a run: neither its log nor its checkpoint is to be lost."""
-        names = () if self.folder is None else (CHECKPOINT_NAME, LOG_NAME)
-        taken = [name for name in names if self.folder is not None and (self.folder / name).exists()]
-        if taken:
-            raise ConfigError(f"{self.folder} holds a run already ({taken[0]}); resume it, or choose another folder")
-
-    def restore(self, run: _Run) -> None:
-        """Bring a run to the checkpoint in the folder, if there is one, and drop the lines of the log after it."""
-        if self.folder is None or not (self.folder / CHECKPOINT_NAME).exists():
-            self._rewrite(0)
-            return
-        path = self.folder / CHECKPOINT_NAME
-        checkpoint = Checkpoint.load(path)
-        if checkpoint.header.config != run.config:
-            difference = _first_difference(checkpoint.header.config, run.config)
-            raise StateError(f"{path} belongs to another run ({difference}); choose another folder for this one")
-        run.restore(checkpoint)
-        self._rewrite(run.number)
-
-    def write(self, record: StepRecord, run: _Run) -> None:
-        """Note a step, and keep a checkpoint if it was followed by an evaluation."""
-        self.records.append(record)
-        if self.folder is None:
-            return
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / LOG_NAME).open("a", encoding="utf-8") as log:
-            log.write(f"{json.dumps(asdict(record))}\n")
-        if record.relative_l2 is not None:
-            run.checkpoint().save(self.folder / CHECKPOINT_NAME)
-
-    def _rewrite(self, steps: int) -> None:
-        if self.folder is None or not (self.folder / LOG_NAME).exists():
-            return
-        path = self.folder / LOG_NAME
-        # The last line may be cut off; it lies behind the checkpoint, or the checkpoint would not exist.
-        lines = path.read_text(encoding="utf-8").splitlines()[:steps]
-        self.records = [StepRecord(**json.loads(line)) for line in lines]
-        staged = path.with_name(f".{path.name}.partial")
-        staged.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-        staged.replace(path)
-
-
 def _build_model(config: TrainConfig, problem: ProblemSpec) -> NeuralOperator:
     # Weights come from the run's seed and leave the caller's generator alone.
     with torch.random.fork_rng():
@@ -317,10 +356,3 @@ def _build_model(config: TrainConfig, problem: ProblemSpec) -> NeuralOperator:
 
 def _copy_of(model: NeuralOperator) -> NeuralOperator:
     return copy.deepcopy(model).eval().requires_grad_(False)
-
-
-def _first_difference(saved: TrainConfig, own: TrainConfig) -> str:
-    for name in type(own).model_fields:
-        if getattr(saved, name) != getattr(own, name):
-            return f"{name}: {getattr(saved, name)!r}, now {getattr(own, name)!r}"
-    return "no difference"

@@ -9,7 +9,7 @@ import torch
 from ups_data.errors import CorruptionError, StateError, StoreNotFoundError
 from ups_data.training import Checkpoint, TrainConfig, train
 from ups_data.training.checkpoint import load_weights
-from ups_data.training.loop import CHECKPOINT_NAME
+from ups_data.training.journal import CHECKPOINT_NAME
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import torch
 import ups_data
 from ups_data.errors import ConfigError, StateError, TrainingError
 from ups_data.training import Checkpoint, StepRecord, TrainConfig, TrainResult, evaluate, train
-from ups_data.training.loop import CHECKPOINT_NAME, LOG_NAME
+from ups_data.training.journal import CHECKPOINT_NAME, LOG_NAME
 
 MakeConfig = Callable[..., TrainConfig]
 
@@ -148,3 +148,58 @@ def test_test_samples_are_spread_over_the_split(make_config: MakeConfig, store: 
     parts = [evaluate(result.model, dataset, samples=[number]).relative_l2 for number in (0, 3)]
     assert result.errors.relative_l2 == pytest.approx(np.mean(parts))
     assert result.errors.num_samples == 2
+
+
+def test_gradients_of_two_batches_are_those_of_the_large_one(make_config: MakeConfig, tmp_path: Path) -> None:
+    store = make_config().data.store
+    large = make_config(data={"store": store, "batch_size": 4}, steps=1, evaluations=1)
+    parts = make_config(data={"store": store, "batch_size": 2}, optimizer={"accumulate": 2}, steps=1, evaluations=1)
+    results = [train(config, output=tmp_path / str(number)) for number, config in enumerate((large, parts))]
+    saved = [Checkpoint.load(tmp_path / str(number) / CHECKPOINT_NAME) for number in range(2)]
+    for name, tensor in saved[0].optimizer.items():
+        torch.testing.assert_close(saved[1].optimizer[name], tensor, rtol=1e-4, atol=1e-7)
+    assert results[0].records[0].loss == pytest.approx(results[1].records[0].loss, rel=1e-5)
+    assert [result.records[0].samples for result in results] == [4, 4]
+
+
+def test_a_run_that_gets_no_better_ends_early_and_stays_ended(make_config: MakeConfig, tmp_path: Path) -> None:
+    """With a learning rate of almost nothing the average of the weights never gets better than at first."""
+    config = make_config(
+        steps=40, evaluations=20, patience=3, optimizer={"learning_rate": 1e-30, "ema_decay": 0.0, "weight_decay": 0.0}
+    )
+    result = train(config, output=tmp_path)
+    errors = [record.relative_l2 for record in result.records if record.relative_l2 is not None]
+    assert len(errors) == 4  # a first one, and three that are no better
+    assert result.records[-1].step == 8
+    again = train(config, output=tmp_path, resume=True)
+    assert len(again.records) == 8
+
+
+def test_the_last_checkpoints_are_kept(make_config: MakeConfig, tmp_path: Path) -> None:
+    train(make_config(keep_checkpoints=2), output=tmp_path)  # evaluations after steps 2, 4, 6
+    assert sorted(path.name for path in tmp_path.glob("*.safetensors")) == [
+        "last.safetensors",
+        "step_000000004.safetensors",
+        "step_000000006.safetensors",
+    ]
+    steps = [Checkpoint.load(path).header.progress.step for path in sorted(tmp_path.glob("*.safetensors"))]
+    assert steps == [6, 4, 6]
+
+
+def test_figures_go_to_tensorboard(make_config: MakeConfig, tmp_path: Path) -> None:
+    result = train(make_config(tensorboard=True), output=tmp_path)
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from tensorboard.util.tensor_util import make_ndarray
+
+    events = EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    losses = [(event.step, float(make_ndarray(event.tensor_proto))) for event in events.Tensors("train/loss")]
+    assert losses == [(record.step, pytest.approx(record.loss, rel=1e-6)) for record in result.records]
+    assert [event.step for event in events.Tensors("test/relative_l2")] == [2, 4, 6]
+
+
+def test_effective_points_are_those_of_the_draws(make_config: MakeConfig) -> None:
+    even = train(make_config(sampler={"kind": "balanced", "ratio": 0.25})).records[0].effective_points
+    uneven = train(make_config()).records[0].effective_points
+    assert even == pytest.approx(64, rel=0.01)  # the weights of whole pages differ a little
+    assert uneven < 60
