@@ -43,6 +43,9 @@ def nothing_left() -> Iterator[None]:
     yield
     # Persistent workers end with their loader, which an error's traceback may hold in a cycle.
     gc.collect()
+    # Workers of a loader that came to its end were told to go, and may be on their way out.
+    for child in set(multiprocessing.active_children()) - children:
+        child.join(timeout=60)
     assert set(multiprocessing.active_children()) <= children
     assert {path for path in set(SHARED_MEMORY.iterdir()) - shared if path.owner() and "torch" in path.name} == set()
 
