@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 
 from ups_data.collate import BatchCost, BatchOrigin, Room, SparseBatch, collate_samples
@@ -33,7 +34,9 @@ class BatchBuilder(torch.utils.data.Dataset[SparseBatch]):
             self.datasets[None] = dataset
         else:
             self.datasets.update(dataset.datasets)
-        self.rooms = {name: _room_of(member) if constant_shape else Room() for name, member in self.datasets.items()}
+        self.rooms = {name: _room_of([member], constant=constant_shape) for name, member in self.datasets.items()}
+        if isinstance(dataset, MixtureDataset) and dataset.batches == "padded":
+            self.rooms[None] = _room_of(list(dataset.datasets.values()), constant=constant_shape, padded=True)
 
     def __getitems__(self, wanted: BatchRequest | tuple[BatchRequest, ...]) -> SparseBatch | list[SparseBatch]:
         try:
@@ -72,10 +75,10 @@ class BatchBuilder(torch.utils.data.Dataset[SparseBatch]):
         )
 
     def _keys(self, request: BatchRequest) -> list[tuple[str | None, DrawKey]]:
-        seed = self.datasets[request.dataset].seed
+        sources = request.sources or [(request.dataset, request.epoch)] * len(request.indices)
         return [
-            (request.dataset, DrawKey(seed=seed, epoch=request.epoch, sample=index, step=request.step))
-            for index in request.indices.tolist()
+            (name, DrawKey(seed=self.datasets[name].seed, epoch=epoch, sample=index, step=request.step))
+            for (name, epoch), index in zip(sources, request.indices.tolist(), strict=True)
         ]
 
     def _read(self, requests: tuple[BatchRequest, ...]) -> dict[tuple[str | None, DrawKey], SparseSample]:
@@ -88,7 +91,7 @@ class BatchBuilder(torch.utils.data.Dataset[SparseBatch]):
         return found
 
     def _pack(self, request: BatchRequest, samples: list[SparseSample]) -> SparseBatch:
-        dataset = self.datasets[request.dataset]
+        dataset = self.datasets.get(request.dataset, next(iter(self.datasets.values())))
         batch = collate_samples(
             samples,
             num_padding=request.num_padding,
@@ -101,6 +104,7 @@ class BatchBuilder(torch.utils.data.Dataset[SparseBatch]):
             epoch=request.epoch,
             step=request.step,
             global_samples=request.global_samples,
+            sources=request.sources,
         )
         return batch
 
@@ -209,9 +213,14 @@ def hand_over(batch: Any) -> Any:
     return batch
 
 
-def _room_of(dataset: QueryDataset) -> Room:
-    queries, points = dataset.largest_sample
-    return Room(queries=queries, points=points)
+def _room_of(datasets: Sequence[QueryDataset], *, constant: bool, padded: bool = False) -> Room:
+    """Return what the batches of some datasets are padded to, nothing where they need not be of one shape."""
+    shapes = np.array([dataset.largest_shape for dataset in datasets]) if datasets[0].geometry == "grid" else None
+    if not constant:
+        return Room(shape=None if shapes is None or not padded else (0,) * shapes.shape[1])
+    queries, points = np.array([dataset.largest_sample for dataset in datasets]).max(axis=0).tolist()
+    shape = None if shapes is None or not padded else tuple(shapes.max(axis=0).tolist())
+    return Room(queries=queries, points=points, shape=shape)
 
 
 def _check_equal(key: str, saved: object, own: object) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 
@@ -59,12 +60,15 @@ class BatchOrigin:
         global_samples: samples of the global batch, over all ranks. A mean over them is, on every rank, the sum over
             the rank's own samples times `world_size / global_samples`, averaged over ranks: also where ranks have
             unequal shares.
+        sources: for each sample its dataset and the number of the pass over it, where a batch mixes datasets; samples
+            that only fill the batch have none. None where all are of `dataset` in pass `epoch`.
     """
 
     dataset: str | None
     epoch: int
     step: int
     global_samples: int
+    sources: tuple[tuple[str, int], ...] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,11 +77,13 @@ class Room:
 
     Attributes:
         queries: drawn points of a sample.
-        points: points of the encoder's cloud; grids are never padded.
+        points: points of the encoder's cloud.
+        shape: nodes per axis of grids; None where grids are not padded, and must be of one shape.
     """
 
     queries: int = 0
     points: int = 0
+    shape: tuple[int, ...] | None = None
 
 
 class SparseBatch:
@@ -91,7 +97,8 @@ class SparseBatch:
         cost: what building it took; None unless a loader built it.
         origin: where it stands in the stream; None unless a loader built it.
         inputs: (B, T_in, C, *space) on grids; (B, T_in, C, N) for points.
-        input_axes: D tensors (B, n) of node coordinates on grids, None for points.
+        input_axes: D tensors (B, n) of node coordinates on grids, None for points; where a smaller grid is padded, the
+            last node again and again.
         input_coords: (B, N, D) for points, None on grids.
         query_coords: (B, Q, D), physical.
         query_targets: (B, T_out, Q, C).
@@ -164,12 +171,19 @@ class SparseBatch:
         return getattr(self, "input_points", None)
 
     @property
-    def input_mask(self) -> Bool[torch.Tensor, "batch point"] | None:
-        """True on the encoder's points, False where a smaller cloud is padded; None on grids."""
+    def input_mask(self) -> Bool[torch.Tensor, "batch *space"] | None:
+        """True on the encoder's points (B, N) or nodes (B, *space), False where a smaller cloud or grid is padded.
+
+        None on grids of one shape.
+        """
         if not hasattr(self, "input_sizes"):
             return None
-        places = torch.arange(self.inputs.shape[-1], device=self.buffer.device)
-        return places < self.input_sizes[:, None]
+        space = self.inputs.shape[3:]
+        mask = torch.ones((len(self), *space), dtype=torch.bool, device=self.buffer.device)
+        for dim, size in enumerate(space):
+            inside = torch.arange(size, device=self.buffer.device) < self.input_sizes.view(len(self), -1)[:, dim, None]
+            mask &= inside.view(len(self), *(size if other == dim else 1 for other in range(len(space))))
+        return mask
 
     @property
     def query_mask(self) -> Bool[torch.Tensor, "batch query"]:
@@ -223,10 +237,10 @@ def collate_samples(
     """Pack samples into one batch.
 
     Samples may differ in the number of queries, and clouds in the number of points: shorter ones are padded with index
-    -1 and weight 0. Nothing is dropped.
+    -1 and weight 0. Grids are padded at the ends of their axes if `room` gives a shape. Nothing is dropped.
 
     Args:
-        samples: on the same grid shape, with the same fields and window.
+        samples: on the same grid shape (unless `room` gives one), with the same fields and window.
         num_padding: samples to append that only fill the batch (all zero, weights 0, id -1).
         like: a sample to take the shapes from where `samples` is empty: a batch that is nothing but padding.
         room: sizes to pad to at least, for batches of one shape.
@@ -235,7 +249,7 @@ def collate_samples(
         DatasetError: samples that do not fit into one batch; names the attribute and the shapes.
     """
     shaping = samples or ([like] if like is not None else [])
-    _check_alike(shaping)
+    _check_alike(shaping, pad_grids=room.shape is not None)
     sections = _plan_sections(shaping, len(samples) + num_padding, room)
     total = sections[-1].offset + _aligned(sections[-1].num_bytes)
     batch = SparseBatch(torch.zeros(total, dtype=torch.uint8), sections, shaping[0].normalisers)
@@ -255,19 +269,25 @@ def _aligned(num_bytes: int) -> int:
     return -(-num_bytes // _ALIGNMENT) * _ALIGNMENT
 
 
-def _check_alike(samples: Sequence[SparseSample]) -> None:
+def _check_alike(samples: Sequence[SparseSample], *, pad_grids: bool) -> None:
     if not samples:
         raise DatasetError("a batch needs at least one sample")
     first = samples[0]
     for sample in samples[1:]:
-        same_points = first.input_coords is None and sample.inputs.shape != first.inputs.shape
-        if same_points or sample.inputs.shape[:2] != first.inputs.shape[:2]:
+        one_shape = first.input_coords is None and not pad_grids
+        if (one_shape and sample.inputs.shape != first.inputs.shape) or _channels(sample) != _channels(first):
             raise DatasetError(
                 f"samples {first.sample_id} and {sample.sample_id} have inputs of shapes {tuple(first.inputs.shape)} "
-                f"and {tuple(sample.inputs.shape)}, which do not fit into one batch; use batch_size=1"
+                f"and {tuple(sample.inputs.shape)}, which do not fit into one batch; use batch_size=1, or "
+                f"MixtureDataset(..., batches='padded') for grids of different shapes"
             )
         if sample.query_targets.shape[::2] != first.query_targets.shape[::2]:
             raise DatasetError(f"samples {first.sample_id} and {sample.sample_id} differ in target frames or channels")
+
+
+def _channels(sample: SparseSample) -> tuple[object, ...]:
+    """Return what the inputs of samples in one batch have in common, however large they are."""
+    return (*sample.inputs.shape[:2], sample.inputs.ndim, sample.input_coords is None)
 
 
 def _plan_sections(samples: Sequence[SparseSample], size: int, room: Room) -> tuple[Section, ...]:
@@ -276,19 +296,23 @@ def _plan_sections(samples: Sequence[SparseSample], size: int, room: Room) -> tu
     points = max(room.points, *(sample.inputs.shape[-1] for sample in samples))
     shapes: dict[str, tuple[torch.dtype, tuple[int, ...]]] = {}
     if first.input_coords is None:
-        shapes["inputs"] = (first.inputs.dtype, tuple(first.inputs.shape))
+        grids = np.array([sample.inputs.shape[2:] for sample in samples] + ([room.shape] if room.shape else []))
+        space = tuple(grids.max(axis=0).tolist())
+        shapes["inputs"] = (first.inputs.dtype, (*first.inputs.shape[:2], *space))
         for number, axis in enumerate(first.input_axes):
-            shapes[f"input_axis_{number}"] = (axis.dtype, tuple(axis.shape))
+            shapes[f"input_axis_{number}"] = (axis.dtype, (space[number],))
+        if room.shape is not None:
+            shapes["input_sizes"] = (torch.int64, (len(space),))
     else:
         shapes["inputs"] = (first.inputs.dtype, (*first.inputs.shape[:2], points))
         shapes["input_points"] = (first.input_coords.dtype, (points, first.input_coords.shape[1]))
         shapes["input_sizes"] = (torch.int64, ())
-    if first.input_valid is not None:
+    if any(sample.input_valid is not None for sample in samples):
         shapes["input_valid"] = (torch.bool, shapes["inputs"][1])
     times, _, channels = first.query_targets.shape
     shapes["query_coords"] = (first.query_coords.dtype, (queries, first.query_coords.shape[1]))
     shapes["query_targets"] = (first.query_targets.dtype, (times, queries, channels))
-    if first.target_valid is not None:
+    if any(sample.target_valid is not None for sample in samples):
         shapes["target_valid"] = (torch.bool, (times, queries, channels))
     shapes["query_weights"] = (first.query_weights.dtype, (queries,))
     shapes["query_index"] = (torch.int32, (queries,))
@@ -303,19 +327,21 @@ def _plan_sections(samples: Sequence[SparseSample], size: int, room: Room) -> tu
 
 
 def _fill(batch: SparseBatch, row: int, sample: SparseSample) -> None:
-    queries, points = len(sample.query_index), sample.inputs.shape[-1]
+    queries, sizes = len(sample.query_index), sample.inputs.shape[2:]
+    inside: tuple[int | slice, ...] = (row, slice(None), slice(None), *(slice(size) for size in sizes))
+    batch.inputs[inside] = sample.inputs
+    if hasattr(batch, "input_sizes"):
+        batch.input_sizes[row] = torch.tensor(sizes if sample.input_coords is None else sizes[0])
     if sample.input_coords is None:
-        batch.inputs[row] = sample.inputs
         for number, axis in enumerate(sample.input_axes):
-            getattr(batch, f"input_axis_{number}")[row] = axis
+            nodes = getattr(batch, f"input_axis_{number}")[row]
+            nodes[: len(axis)], nodes[len(axis) :] = axis, axis[-1]
     else:
-        batch.inputs[row, ..., :points] = sample.inputs
-        getattr(batch, "input_points")[row, :points] = sample.input_coords  # noqa: B009  # views are made by name
-        getattr(batch, "input_sizes")[row] = points  # noqa: B009  # as above
-    if batch.input_valid is not None and sample.input_valid is not None:
-        batch.input_valid[row, ..., :points] = sample.input_valid
-    if batch.target_valid is not None and sample.target_valid is not None:
-        batch.target_valid[row, :, :queries] = sample.target_valid
+        getattr(batch, "input_points")[row, : sizes[0]] = sample.input_coords  # noqa: B009  # views are made by name
+    if batch.input_valid is not None:
+        batch.input_valid[inside] = True if sample.input_valid is None else sample.input_valid
+    if batch.target_valid is not None:
+        batch.target_valid[row, :, :queries] = True if sample.target_valid is None else sample.target_valid
     batch.query_coords[row, :queries] = sample.query_coords
     batch.query_targets[row, :, :queries] = sample.query_targets
     batch.query_weights[row, :queries] = sample.query_weights

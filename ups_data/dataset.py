@@ -314,6 +314,13 @@ class QueryDataset(torch.utils.data.Dataset[SparseSample]):
         return self.sampler.most_queries(sizes, self.store.manifest.layout.page_points), int(sizes[-1])
 
     @property
+    def largest_shape(self) -> tuple[int, ...]:
+        """The most nodes that a grid has along each axis; no one grid need have them all."""
+        tables = self.store.tables
+        shapes = tables.geometry_shape[np.unique(tables.geometry[self._trajectories])]
+        return tuple(int(size) for size in shapes.max(axis=0))
+
+    @property
     def samples_per_shard(self) -> int:
         """Samples whose pages lie in one shard, on average: the natural block of a `BlockShuffle`."""
         shards = sum(entry.key.startswith(_VALUE_SHARDS) for entry in self.store.manifest.files)

@@ -16,7 +16,7 @@ from ups_data.dataset import QueryDataset
 from ups_data.errors import DatasetError, StateError, UpsDataError, WorkerError, suggest
 from ups_data.loader_stats import LoaderStats
 from ups_data.mixture import MixtureDataset
-from ups_data.order import BatchOrder, MixtureOrder, Shuffle, StreamShuffle
+from ups_data.order import BatchOrder, BlendOrder, MixtureOrder, Shuffle, StreamShuffle, epoch_samples
 from ups_data.workers import describe_deaths, end_workers, watch_workers
 
 _Context = str | BaseContext | None
@@ -52,7 +52,7 @@ class QueryLoader:
     def __init__(
         self,
         dataset: QueryDataset | MixtureDataset,
-        order: BatchOrder | MixtureOrder,
+        order: BatchOrder | MixtureOrder | BlendOrder,
         *,
         constant_shape: bool = False,
         read_together: int = 1,
@@ -271,7 +271,7 @@ def _choose_context(dataset: QueryDataset | MixtureDataset, context: _Context, n
 
 def _build_order(
     dataset: QueryDataset | MixtureDataset, *, ranks: tuple[int | None, int | None], **settings: Any
-) -> BatchOrder | MixtureOrder:
+) -> BatchOrder | MixtureOrder | BlendOrder:
     distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
     rank, world_size = ranks
     if rank is None:
@@ -284,6 +284,22 @@ def _build_order(
 
     if isinstance(dataset, QueryDataset):
         return order_of(dataset)
+    if dataset.batches == "padded":
+        return _blend(dataset, rank=rank, world_size=world_size, **settings)
     orders = {name: order_of(member) for name, member in dataset.datasets.items()}
     weights = dataset.whole_weights({name: len(order) for name, order in orders.items()})
     return MixtureOrder(orders=orders, weights=weights, epoch_batches=dataset.epoch_batches)
+
+
+def _blend(dataset: MixtureDataset, *, batch_size: int, shuffle: Shuffle, **settings: Any) -> BlendOrder:
+    sizes = {name: len(member) for name, member in dataset.datasets.items()}
+    weights = dataset.whole_weights(sizes)
+    batches = dataset.epoch_batches
+    length = epoch_samples(list(sizes.values()), weights) if batches is None else batches * batch_size
+    return BlendOrder(
+        sizes=sizes,
+        seeds={name: member.seed for name, member in dataset.datasets.items()},
+        weights=weights,
+        shuffle=shuffle,
+        turns=BatchOrder(num_samples=length, batch_size=batch_size, seed=0, shuffle=False, **settings),
+    )

@@ -2,10 +2,12 @@
 
 import pickle
 from collections import Counter
+from collections.abc import Callable
 
 import pytest
 
 import ups_data
+from tests.memory_source import MemorySource, wave_frames
 from ups_data.errors import DatasetError, StateError
 
 
@@ -135,3 +137,137 @@ def test_no_dataset_and_the_same_one_twice_are_refused(grid_store: ups_data.Stor
         ups_data.MixtureDataset({})
     with pytest.raises(DatasetError, match="'a' and 'b' are the same: their draws would be equal"):
         ups_data.MixtureDataset({"a": dataset_of(grid_store), "b": dataset_of(grid_store)})
+
+
+# -- padded batches ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def sizes(convert_source: Callable[..., ups_data.Store]) -> dict[str, ups_data.QueryDataset]:
+    """Grids of three shapes, two of them in one store, all normalised alike."""
+    shapes = {"fine": [(20, 12)], "coarse": [(9, 14), (7, 5)]}
+    found = {}
+    for seed, (name, members) in enumerate(shapes.items()):
+        frames = [wave_frames(shape, num_frames=6, num_channels=2, seed=seed) for shape in members]
+        store = convert_source(MemorySource.grid(frames), page_points=8, splits={"train": 1.0})
+        found[name] = dataset_of(
+            store, seed=seed, window=ups_data.Window(inputs=2, targets=2), normalize=False, dtype="float64"
+        )
+    return found
+
+
+def rows_of(loader: ups_data.QueryLoader) -> list[list[tuple[str, int, int]]]:
+    """Return dataset, pass and sample of each row of every batch of an epoch."""
+    found = []
+    for batch in loader:
+        assert batch.origin is not None
+        assert batch.origin.dataset is None
+        assert batch.origin.sources is not None
+        ids = batch.sample_ids.tolist()
+        assert ids[len(batch.origin.sources) :] == [-1] * (len(batch) - len(batch.origin.sources))
+        found.append([(*source, i) for source, i in zip(batch.origin.sources, ids, strict=False)])
+    return found
+
+
+def test_padded_batches_hold_each_sample_whole(sizes: dict[str, ups_data.QueryDataset]) -> None:
+    """All that a sample has stands in its row, the rest is padding that the masks tell and that weighs nothing."""
+    mixture = ups_data.MixtureDataset(sizes, batches="padded")
+    mixed = 0
+    for batch in ups_data.build_loader(mixture, batch_size=4):
+        assert batch.origin is not None
+        assert batch.origin.sources is not None
+        assert batch.input_mask is not None
+        assert batch.input_axes is not None
+        mixed += len({name for name, _ in batch.origin.sources}) > 1
+        assert bool(batch.inputs.isfinite().all())
+        for row, (name, own_pass) in enumerate(batch.origin.sources):
+            sample = sizes[name].sample(int(batch.sample_ids[row]), epoch=own_pass, step=batch.origin.step)
+            nodes = batch.input_mask[row]
+            assert batch.inputs[row][..., nodes].reshape(sample.inputs.shape).equal(sample.inputs)
+            assert not batch.inputs[row][..., ~nodes].any()
+            assert int(nodes.sum()) == sample.inputs[0, 0].numel()
+            for axis, own in zip(batch.input_axes, sample.input_axes, strict=True):
+                assert axis[row].unique(sorted=True).equal(own)
+            queries = len(sample.query_index)
+            assert batch.query_targets[row, :, :queries].equal(sample.query_targets)
+            assert batch.query_coords[row, :queries].equal(sample.query_coords)
+            assert batch.query_weights[row, :queries].equal(sample.query_weights)
+            assert not batch.query_weights[row, queries:].any()
+            assert not batch.query_mask[row, queries:].any()
+    assert mixed > 1
+
+
+@pytest.mark.parametrize("weights", [None, {"fine": 3, "coarse": 1}])
+def test_padded_batches_have_exact_shares_and_leave_nothing_out(
+    weights: dict[str, float] | None, sizes: dict[str, ups_data.QueryDataset]
+) -> None:
+    assert {name: len(dataset) for name, dataset in sizes.items()} == {"fine": 3, "coarse": 6}
+    mixture = ups_data.MixtureDataset(sizes, weights=weights, batches="padded")
+    loader = ups_data.build_loader(mixture, batch_size=4)
+    rows = [row for _ in range(3) for batch in rows_of(loader) for row in batch]
+    # Coarse's sixth sample, which ends an epoch, is due at 11/2; so is fine's 17th: (2 * 16 + 1) / 6.
+    shares = {"fine": 3, "coarse": 6} if weights is None else {"fine": 17, "coarse": 6}
+    assert len(rows) == 3 * sum(shares.values())
+    for name, dataset in sizes.items():
+        own = [(own_pass, index) for member, own_pass, index in rows if member == name]
+        assert abs(len(own) - 3 * shares[name]) <= 1
+        for own_pass in range(own[-1][0]):  # every pass but the one under way
+            assert sorted(index for number, index in own if number == own_pass) == list(range(len(dataset)))
+
+
+@pytest.mark.parametrize("changes", [{}, {"tail": "drop"}, {"constant_shape": True}, {"num_workers": 2}])
+def test_ranks_and_workers_and_resumes_share_padded_batches(
+    changes: dict[str, object], sizes: dict[str, ups_data.QueryDataset]
+) -> None:
+    mixture = ups_data.MixtureDataset(sizes, weights={"fine": 1, "coarse": 1}, batches="padded")
+    whole = rows_of(ups_data.build_loader(mixture, batch_size=5))
+    if changes == {"tail": "drop"}:
+        whole = [rows for rows in whole if len(rows) == 5]
+    ranks = [
+        rows_of(ups_data.build_loader(mixture, batch_size=5, rank=rank, world_size=2, **changes)) for rank in range(2)
+    ]
+    assert [first + second for first, second in zip(*ranks, strict=True)] == whole
+    loader = ups_data.build_loader(mixture, batch_size=5, **changes)
+    shapes = {tuple(batch.inputs.shape) + tuple(batch.query_index.shape) for batch in loader}
+    queries = max(dataset.largest_sample[0] for dataset in sizes.values())
+    assert "constant_shape" not in changes or shapes == {(5, 2, 2, 20, 14, 5, queries)}
+    state = ups_data.build_loader(mixture, batch_size=5, **changes).state_dict()
+    loader.load_state_dict({**state, "batch": 1})
+    assert rows_of(loader) == whole[1:]
+    with pytest.raises(StateError, match="the state was saved with epoch_batches=None"):
+        ups_data.build_loader(ups_data.MixtureDataset(sizes), batch_size=5).load_state_dict(state)
+
+
+def test_clouds_of_several_stores_are_mixed(cloud_store: ups_data.Store) -> None:
+    members = {"a": dataset_of(cloud_store, seed=1), "b": dataset_of(cloud_store, seed=2, split="test")}
+    loader = ups_data.build_loader(ups_data.MixtureDataset(members, batches="padded"), batch_size=3)
+    for batch in loader:
+        assert batch.origin is not None
+        assert batch.input_mask is not None
+        for row, (name, own_pass) in enumerate(batch.origin.sources or ()):
+            sample = members[name].sample(int(batch.sample_ids[row]), epoch=own_pass, step=batch.origin.step)
+            assert batch.inputs[row][..., batch.input_mask[row]].equal(sample.inputs)
+
+
+def test_what_makes_no_padded_batch_is_refused(
+    members: dict[str, ups_data.QueryDataset], sizes: dict[str, ups_data.QueryDataset]
+) -> None:
+    def refused(message: str, batches: str = "padded", **changed: ups_data.QueryDataset) -> None:
+        with pytest.raises(DatasetError, match=message):
+            ups_data.MixtureDataset({"fine": sizes["fine"], **changed}, batches=batches)
+
+    fine, coarse = sizes["fine"].store, sizes["coarse"].store
+    window = ups_data.Window(inputs=2, targets=2)
+    refused("'fine' and 'cloud' differ in geometry", cloud=members["cloud"])
+    refused("differ in input fields", flow=members["flow"])
+    refused(r"differ in frames \(window\): \(2, 2\) and \(1, 1\)", other=dataset_of(coarse, normalize=False))
+    refused("differ in dtype: float64 and float32", other=dataset_of(coarse, normalize=False, window=window))
+    refused(r"differ in normalisation \(statistics=\)", other=dataset_of(coarse, dtype="float64", window=window))
+    refused("no way to make batches 'paded'. Did you mean 'padded'", batches="paded")
+    # Grids of several shapes in one store need it, too; a mixture of one is how to ask for it.
+    loader = ups_data.build_loader(sizes["coarse"], batch_size=6)
+    with pytest.raises(DatasetError, match="use batch_size=1, or MixtureDataset"):
+        next(iter(loader))
+    alone = ups_data.MixtureDataset({"coarse": sizes["coarse"]}, batches="padded")
+    assert next(iter(ups_data.build_loader(alone, batch_size=6))).inputs.shape == (6, 2, 2, 9, 14)
+    assert fine.manifest.fingerprint != coarse.manifest.fingerprint

@@ -87,6 +87,10 @@ class NeuralOperator(torch.nn.Module):
         if isinstance(self.encoder, GridEncoder):
             if batch.input_axes is None:
                 raise DatasetError("this model encodes grids, the batch holds points")
+            if batch.input_mask is not None:
+                raise DatasetError(
+                    "this model encodes whole grids, those of the batch are padded; use batches of one shape"
+                )
             return self.encoder(self.with_validity(batch.inputs, batch.input_valid), batch.input_axes)
         if batch.input_coords is None:
             raise DatasetError("this model encodes points, the batch holds a grid")

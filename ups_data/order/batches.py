@@ -24,7 +24,8 @@ class BatchRequest:
         indices: sample numbers.
         num_padding: samples to append that only fill the batch.
         global_samples: samples of the global batch, over all ranks, those that only fill it not counted.
-        dataset: name of the dataset in a mixture.
+        dataset: name of the dataset in a mixture whose batches are each of one.
+        sources: for each sample its dataset and the number of the pass over it, where a batch mixes datasets.
     """
 
     epoch: int
@@ -33,6 +34,7 @@ class BatchRequest:
     num_padding: int
     global_samples: int
     dataset: str | None = None
+    sources: tuple[tuple[str, int], ...] | None = None
 
 
 @runtime_checkable
