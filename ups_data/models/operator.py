@@ -115,11 +115,22 @@ class NeuralOperator(torch.nn.Module):
     def advance(self, latent: Lattice, batch: SparseBatch, frame: int) -> Lattice:
         """Take the tokens to target frame `frame`, from the frame before it (or from the last input)."""
         before = batch.input_times[:, -1] if frame == 0 else batch.target_times[:, frame - 1]
+        return self.step(latent, start=before, stop=batch.target_times[:, frame], parameters=batch.parameters)
+
+    def step(
+        self,
+        latent: Lattice,
+        *,
+        start: Float[torch.Tensor, " batch"],
+        stop: Float[torch.Tensor, " batch"],
+        parameters: Float[torch.Tensor, "batch parameter"],
+    ) -> Lattice:
+        """Take the tokens from one time to another; times and parameters are physical."""
         return self.latent_operator(
             latent,
-            time=before / self.problem.time_span,
-            step=(batch.target_times[:, frame] - before) / self.problem.time_step,
-            parameters=(batch.parameters - self.parameter_mean) / self.parameter_scale,
+            time=start / self.problem.time_span,
+            step=(stop - start) / self.problem.time_step,
+            parameters=(parameters - self.parameter_mean) / self.parameter_scale,
         )
 
     def rollout(self, batch: SparseBatch, *, start: Lattice | None = None, frames: int | None = None) -> list[Lattice]:
@@ -166,12 +177,20 @@ class NeuralOperator(torch.nn.Module):
             ConfigError: a target field that is no input field.
             DatasetError: the batch holds points.
         """
+        return interpolate(self.last_frame(batch), self.problem.unit_coordinates(points))
+
+    def last_frame(self, batch: SparseBatch) -> Lattice:
+        """Return the target channels of the last input frame, on the nodes of the grid.
+
+        Raises:
+            ConfigError: a target field that is no input field.
+            DatasetError: the batch holds points.
+        """
         if batch.input_axes is None:
             raise DatasetError("fields between points of a cloud are not known; this needs a grid")
         values = batch.inputs[:, -1, list(self.problem.target_channels_in_input())].flatten(2).transpose(1, 2)
         axes = tuple(self.problem.unit_axis(number, axis) for number, axis in enumerate(batch.input_axes))
-        nodes = Lattice(values=values, axes=axes, periodic=self.problem.periodic)
-        return interpolate(nodes, self.problem.unit_coordinates(points))
+        return Lattice(values=values.contiguous(), axes=axes, periodic=self.problem.periodic)
 
     def answer(
         self, latents: list[Lattice], batch: SparseBatch, points: Float[torch.Tensor, "batch query dim"]
