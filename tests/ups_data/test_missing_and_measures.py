@@ -15,6 +15,7 @@ from ups_data.collate import collate_samples
 from ups_data.coordinates import grid_measures
 from ups_data.errors import ConfigError, DatasetError, SourceError
 from ups_data.samplers import DrawKey, Sampler
+from ups_data.schema import ImportanceSpec
 from ups_data.training.losses import weighted_loss
 
 WINDOW = ups_data.Window(inputs=1, targets=2)
@@ -215,10 +216,13 @@ def test_windows_that_no_block_holds_are_refused_with_the_setting_that_helps(tmp
 
 
 def test_a_block_draws_as_a_trajectory_of_its_frames_does(tmp_path: Path) -> None:
-    """The importance and strata of a block are those of its frames alone."""
+    """The importance and strata of a block are those of its frames alone, where no metric looks across frames."""
     frames = wave_frames((16, 16), num_frames=8)
-    blocks = make_store(MemorySource.grid([frames]), tmp_path / "b", frames_per_block=4, target_span=1)
-    alone = make_store(MemorySource.grid([frames[4:]]), tmp_path / "a")
+    recipe = ImportanceSpec(metrics={"gradient": 1.0})
+    blocks = make_store(
+        MemorySource.grid([frames]), tmp_path / "b", frames_per_block=4, target_span=1, importance=recipe
+    )
+    alone = make_store(MemorySource.grid([frames[4:]]), tmp_path / "a", importance=recipe)
     np.testing.assert_array_equal(blocks.importance(0, 1), alone.importance(0))
     np.testing.assert_array_equal(blocks.layout(0, 1).stratum_pages, alone.layout(0).stratum_pages)
     key = DrawKey(seed=0, epoch=0, sample=0)

@@ -37,37 +37,51 @@ class JoinedRange:
 def join_ranges(ranges: Sequence[CheckedRange], *, max_waste: float, free_gap_bytes: int = 0) -> list[JoinedRange]:
     """Join ranges of one file into requests: those that touch, then across the smallest gaps.
 
+    A gap is paid for by both of its sides, so that a whole frame never pays for what lies between pages.
+
     Args:
         ranges: in any order; they may overlap.
-        max_waste: bytes between ranges that may be read for nothing, as a share of those asked for.
+        max_waste: bytes that a request may read for nothing, as a share of those asked for; no gap is longer than that
+            share of what is asked for before it in its request, or after it.
         free_gap_bytes: gaps up to this length are closed whatever they add up to.
     """
-    ordered = sorted(ranges, key=lambda part: (part.key, part.offset, part.length))
-    budget = max_waste * sum(part.length for part in ordered)
-    stops: list[int] = []
-    gaps = []
-    for number, part in enumerate(ordered):
-        same = number > 0 and ordered[number - 1].key == part.key
-        if same:
-            gaps.append((max(0, part.offset - stops[-1]), number))
-        stops.append(max(part.offset + part.length, stops[-1] if same else 0))
-    joined = set()
-    for gap, number in sorted(gaps):
-        budget -= gap if gap > free_gap_bytes else 0
-        if budget < 0:
-            break
-        joined.add(number)
-    starts = [number for number in range(len(ordered)) if number not in joined]
-    groups = [ordered[start:stop] for start, stop in pairwise([*starts, len(ordered)])]
-    return [
-        JoinedRange(
-            key=group[0].key,
-            start=group[0].offset,
-            stop=max(part.offset + part.length for part in group),
-            parts=tuple(group),
-        )
-        for group in groups
+    runs = _runs(ranges, free_gap_bytes)
+    gaps = [
+        (right.start - left.stop, number)
+        for number, (left, right) in enumerate(pairwise(runs))
+        if left.key == right.key
     ]
+    first, last = list(range(len(runs))), list(range(len(runs)))  # of the request that ends, or begins, with a run
+    asked, wasted = [run.stop - run.start for run in runs], [0] * len(runs)  # of the request that begins with a run
+    for gap, number in sorted(gaps):
+        left, right = first[number], number + 1
+        both, waste = asked[left] + asked[right], wasted[left] + wasted[right] + gap
+        if gap <= max_waste * min(asked[left], asked[right]) and waste <= max_waste * both:
+            asked[left], wasted[left] = both, waste
+            last[left] = last[right]
+            first[last[left]] = left
+    joined, number = [], 0
+    while number < len(runs):
+        group = runs[number : last[number] + 1]
+        parts = tuple(part for run in group for part in run.parts)
+        joined.append(JoinedRange(key=group[0].key, start=group[0].start, stop=group[-1].stop, parts=parts))
+        number += len(group)
+    return joined
+
+
+def _runs(ranges: Sequence[CheckedRange], free_gap_bytes: int) -> list[JoinedRange]:
+    """Join the ranges that touch, or nearly."""
+    runs: list[JoinedRange] = []
+    parts: list[CheckedRange] = []
+    stop = 0
+    for part in [*sorted(ranges, key=lambda part: (part.key, part.offset, part.length)), None]:
+        if parts and (part is None or part.key != parts[0].key or part.offset - stop > free_gap_bytes):
+            runs.append(JoinedRange(key=parts[0].key, start=parts[0].offset, stop=stop, parts=tuple(parts)))
+            parts, stop = [], 0
+        if part is not None:
+            parts.append(part)
+            stop = max(stop, part.offset + part.length)
+    return runs
 
 
 def read_alone(part: CheckedRange) -> JoinedRange:

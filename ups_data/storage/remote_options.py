@@ -33,8 +33,8 @@ class RemoteOptions:
         retry_share: requests that may be repeated, as a share of all that were made by one handle, beyond the first 50.
             A service that fails more often is refused, so that many processes do not keep it down.
         max_in_flight: requests at one time, of one handle.
-        max_waste: bytes that may be read for nothing to join ranges into one request, as a share of those asked for;
-            the smallest gaps are joined first.
+        max_waste: bytes that a request may read for nothing because it joins several ranges, as a share of those asked
+            for; the smallest gaps are joined first.
         free_gap_bytes: gaps up to this length are always read through, beyond `max_waste`. What comes in the time of a
             round trip is a good value to go through a store in sequence (`StreamShuffle`): 1 MiB for 20 ms at 50 MB/s.
     """

@@ -38,6 +38,12 @@ def test_ranges_that_touch_are_one_request_and_the_smallest_gaps_are_closed_firs
     assert found == [("a", 0, 35), ("b", 36, 46)]
 
 
+def test_a_large_range_does_not_pay_for_gaps_between_small_ones() -> None:
+    small = [span("a", 10_000 + 50 * number, 10) for number in range(9)]
+    found = join_ranges([span("a", 0, 9_990), *small], max_waste=0.25)
+    assert [len(one.parts) for one in found] == [1] * 10
+
+
 def test_windows_bound_what_is_under_way() -> None:
     spans = [span("a", 0, 20 * 2**20)] * 10 + [span("a", 0, 100 * 2**20)] + [span("a", 0, 1)] * 5000
     windows = list(cut_windows(spans))
