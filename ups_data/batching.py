@@ -34,9 +34,10 @@ class BatchBuilder(torch.utils.data.Dataset[SparseBatch]):
             self.datasets[None] = dataset
         else:
             self.datasets.update(dataset.datasets)
-        self.rooms = {name: _room_of([member], constant=constant_shape) for name, member in self.datasets.items()}
-        if isinstance(dataset, MixtureDataset) and dataset.batches == "padded":
-            self.rooms[None] = _room_of(list(dataset.datasets.values()), constant=constant_shape, padded=True)
+        mixed = isinstance(dataset, MixtureDataset) and dataset.batches == "padded"
+        members = self.datasets.items()
+        together = {None: [one for _, one in members]} if mixed else {name: [one] for name, one in members}
+        self.rooms = {name: _room_of(some, constant=constant_shape, padded=mixed) for name, some in together.items()}
 
     def __getitems__(self, wanted: BatchRequest | tuple[BatchRequest, ...]) -> SparseBatch | list[SparseBatch]:
         try:
@@ -213,13 +214,14 @@ def hand_over(batch: Any) -> Any:
     return batch
 
 
-def _room_of(datasets: Sequence[QueryDataset], *, constant: bool, padded: bool = False) -> Room:
+def _room_of(datasets: Sequence[QueryDataset], *, constant: bool, padded: bool) -> Room:
     """Return what the batches of some datasets are padded to, nothing where they need not be of one shape."""
-    shapes = np.array([dataset.largest_shape for dataset in datasets]) if datasets[0].geometry == "grid" else None
+    shape = None
+    if padded and datasets[0].geometry == "grid":
+        shape = tuple(np.array([dataset.largest_shape for dataset in datasets]).max(axis=0).tolist())
     if not constant:
-        return Room(shape=None if shapes is None or not padded else (0,) * shapes.shape[1])
+        return Room(shape=None if shape is None else (0,) * len(shape))
     queries, points = np.array([dataset.largest_sample for dataset in datasets]).max(axis=0).tolist()
-    shape = None if shapes is None or not padded else tuple(shapes.max(axis=0).tolist())
     return Room(queries=queries, points=points, shape=shape)
 
 
