@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import argparse
 import itertools
+import json
 import multiprocessing
+import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+import rich.console
+import rich.table
 import torch
 
 import ups_data
+from machine import machine_line
 from preprocess.convert import convert
 from preprocess.settings import ConvertSettings
 from preprocess.sources import open_source
@@ -28,6 +34,9 @@ from ups_data.training import LossConfig, compute_operator_loss_bundle
 from ups_data.transfer import DeviceLoader
 
 Result = TypeVar("Result")
+
+Column = Callable[[dict[str, Any], dict[str, Any]], str]
+"""The text of a row, given the row and the first one."""
 
 RATIOS = (1.0, 0.5, 0.3, 0.1, 0.05, 0.02)
 """1.0 is dense training; the others are importance draws."""
@@ -53,6 +62,13 @@ class Case:
 
 _GRID = {"grid_encoder": {"patch": 8}, "residual": True}
 CASES: dict[str, Case] = {
+    "small-plane": Case(
+        recipe="burgers",
+        made={"num_trajectories": 2, "num_frames": 3, "resolution": 64},
+        batch_size=2,
+        model=_GRID,
+        what="2-D Burgers, 64 x 64, batches of 2: a first look",
+    ),
     "plane": Case(
         recipe="burgers",
         made={"num_trajectories": 4, "num_frames": 9},
@@ -179,6 +195,39 @@ class Training:
         """Wait until the device has done what it was told."""
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
+
+
+def make_parser(description: str | None) -> argparse.ArgumentParser:
+    """Return a parser of what all benchmarks can be told."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--case", choices=sorted(CASES), default="plane", help="data and model (plane)")
+    parser.add_argument("--ratios", type=float, nargs="+", default=list(RATIOS), help="drawn points / points")
+    parser.add_argument("--device", default="auto", help="as torch names it (the GPU where there is one)")
+    parser.add_argument("--data", type=Path, help="keep the data in this folder, or take them from it")
+    parser.add_argument("--output", type=Path, help="write what was measured as JSON")
+    return parser
+
+
+def publish(arguments: argparse.Namespace, rows: list[dict[str, Any]], columns: Mapping[str, Column]) -> None:
+    """Print what was measured as a table, and write it where that was asked for.
+
+    Args:
+        arguments: of the command line.
+        rows: a row a ratio, the first one that which the others are held against.
+        columns: by heading.
+    """
+    case, device = CASES[arguments.case], device_line(choose_device(arguments.device))
+    table = rich.table.Table()
+    for heading in ("ratio", *columns):
+        table.add_column(heading, justify="right")
+    for row in rows:
+        ratio = "dense" if row["ratio"] == 1 else f"{row['ratio']:g}"
+        table.add_row(ratio, *(text(row, rows[0]) for text in columns.values()))
+    console = rich.console.Console(width=None if sys.stdout.isatty() else 120)
+    console.print(f"{case.what}; {device}; {machine_line()}", table)
+    if arguments.output is not None:
+        content = {"case": arguments.case, "device": device, "machine": machine_line(), "rows": rows}
+        arguments.output.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
 def choose_device(name: str) -> torch.device:

@@ -125,12 +125,11 @@ def _read_run(settings: DemoSettings, name: RunName, num_samples: int) -> Run:
     records = [StepRecord(**json.loads(line)) for line in lines]
     evaluated = [record for record in records if record.relative_l2 is not None]
     sampler = settings.run_config(name).sampler
+    is_dense = sampler.kind == "dense"
     return Run(
         name=name,
-        sampler="every point"
-        if sampler.ratio is None
-        else f"{100 * sampler.ratio:g} % of the points, by {sampler.kind}",
-        ratio=sampler.ratio or 1.0,
+        sampler="every point" if is_dense else f"{100 * settings.ratio:g} % of the points, by {sampler.kind}",
+        ratio=1.0 if is_dense else settings.ratio,
         seconds=np.array([record.seconds for record in records]),
         losses=np.array([record.loss for record in records]),
         waited=records[-1].waited,

@@ -91,8 +91,9 @@ class DemoSettings:
     @property
     def ratio(self) -> float:
         """Drawn points / points, in the sparse run."""
-        assert self.train.sampler.ratio is not None, "configs/burgers.yaml draws by ratio"
-        return self.train.sampler.ratio
+        ratio = self.train.sampler.ratio
+        assert isinstance(ratio, float), "configs/burgers.yaml draws by a constant ratio"
+        return ratio
 
     @property
     def seconds(self) -> float:

@@ -103,10 +103,15 @@ def parse_record(record: type[_RecordT], content: Any, *, where: str) -> _Record
         raise ConfigError(f"{where} holds a value that cannot be read: {error}") from error
 
 
+def form(name: str) -> pydantic.Tag:
+    """Return the tag of one form of a value that may be written in several, whose name errors do not tell."""
+    return pydantic.Tag(f"({name})")
+
+
 def _explain(record: type[pydantic.BaseModel], error: pydantic.ValidationError, where: str) -> str:
     # A misspelt key is missing under its right name too: what was typed is told first.
     first = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
-    path = tuple(str(part) for part in first["loc"])
+    path = tuple(str(part) for part in first["loc"] if not _is_form(part))
     place = ".".join(path) or "the top level"
     if first["type"] == "extra_forbidden":
         parent = f"{where}, in {'.'.join(path[:-1])}," if path[:-1] else where
@@ -115,6 +120,11 @@ def _explain(record: type[pydantic.BaseModel], error: pydantic.ValidationError, 
         return f"{where} lacks the key {place!r}"
     message = first["msg"].removeprefix("Value error, ")
     return f"{where}: {place}: {message}, got {first['input']!r:.200}"
+
+
+def _is_form(part: int | str) -> bool:
+    """Whether a part of a place is none of the content, but the form of a value that has several, see `form`."""
+    return isinstance(part, str) and part.startswith("(")
 
 
 def _keys_at(record: type[pydantic.BaseModel], path: tuple[str, ...]) -> tuple[str, ...]:

@@ -1,9 +1,8 @@
-"""What a training run is: strict records read from YAML, each default exactly once."""
+"""What a training run is: strict records, each default exactly once."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
 import pydantic
@@ -14,23 +13,21 @@ from ups_data.dataset import QueryDataset
 from ups_data.errors import ConfigError
 from ups_data.models import OperatorConfig
 from ups_data.samplers import DenseSampler, Sampler
-from ups_data.samplers.schedule import Cosine, Exponential, Linear, Schedule
 from ups_data.schema import ChannelStatistics, Record
 from ups_data.storage import Store
 from ups_data.training.losses import LossConfig
-from ups_data.yaml_records import parse_record, parse_yaml
+from ups_data.training.schedules import RampConfig, ScheduledCount, ScheduledShare, schedule_of
+from ups_data.yaml_records import parse_record
 
-_BASE = "base"
 _KINDS = {
     "uniform": ups_data.UniformSampler,
+    "stratified": ups_data.StratifiedSampler,
     "balanced": ups_data.BalancedSampler,
     "importance": ups_data.ImportanceSampler,
 }
-_SCHEDULES: dict[str, Callable[..., Schedule]] = {"linear": Linear, "cosine": Cosine, "exponential": Exponential}
 
 AtLeastOne = Annotated[int, pydantic.Field(ge=1)]
 AtLeastZero = Annotated[int, pydantic.Field(ge=0)]
-Share = Annotated[float, pydantic.Field(gt=0, le=1)]
 
 
 class WindowConfig(Record):
@@ -101,20 +98,14 @@ class SamplerConfig(Record):
     """Which points are drawn.
 
     Attributes:
-        kind: `dense`, `uniform`, `balanced` or `importance`.
-        ratio: drawn points / points of the trajectory; or
-        num_queries: points to draw.
-        schedule: how the ratio goes over the global steps.
-        end_ratio: where a schedule ends, after `schedule_steps` steps.
-        schedule_steps: steps from `ratio` to `end_ratio`.
+        kind: name of the sampler, see `ups_data.samplers`.
+        ratio: drawn points / points of the trajectory: a number, or a ramp over the batches of the run; or
+        num_queries: points to draw: a number, or a ramp.
     """
 
-    kind: Literal["dense", "uniform", "balanced", "importance"] = "importance"
-    ratio: Share | None = None
-    num_queries: AtLeastOne | None = None
-    schedule: Literal["constant", "linear", "cosine", "exponential"] = "constant"
-    end_ratio: Share | None = None
-    schedule_steps: AtLeastOne | None = None
+    kind: Literal["dense", "uniform", "stratified", "balanced", "importance"] = "importance"
+    ratio: ScheduledShare | None = None
+    num_queries: ScheduledCount | None = None
 
     @pydantic.model_validator(mode="after")
     def _is_whole(self) -> Self:
@@ -123,23 +114,20 @@ class SamplerConfig(Record):
             raise ValueError("kind: dense takes every point; leave out ratio and num_queries")
         if self.kind != "dense" and len(sizes) != 1:
             raise ValueError(f"kind: {self.kind} needs ratio or num_queries, one of them")
-        ends = (self.end_ratio, self.schedule_steps)
-        if self.schedule == "constant" and ends != (None, None):
-            raise ValueError("end_ratio and schedule_steps need a schedule: linear, cosine or exponential")
-        if self.schedule != "constant" and (self.ratio is None or None in ends):
-            raise ValueError(f"schedule: {self.schedule} needs ratio, end_ratio and schedule_steps")
+        if isinstance(self.ratio, RampConfig) and not 0 < min(self.ratio.ends) <= max(self.ratio.ends) <= 1:
+            raise ValueError("a ratio lies above 0 and is at most 1, from the start of a ramp to its end")
+        if isinstance(self.num_queries, RampConfig) and min(self.num_queries.ends) < 1:
+            raise ValueError("num_queries is at least 1, from the start of a ramp to its end")
         return self
 
     def build(self) -> Sampler:
         """Return the sampler."""
         if self.kind == "dense":
             return DenseSampler()
-        return _KINDS[self.kind](ratio=self._scheduled_ratio(), num_queries=self.num_queries)
-
-    def _scheduled_ratio(self) -> float | Schedule | None:
-        if self.ratio is None or self.end_ratio is None or self.schedule_steps is None:
-            return self.ratio
-        return _SCHEDULES[self.schedule](start=self.ratio, end=self.end_ratio, steps=self.schedule_steps)
+        return _KINDS[self.kind](
+            ratio=None if self.ratio is None else schedule_of(self.ratio),
+            num_queries=None if self.num_queries is None else schedule_of(self.num_queries),
+        )
 
 
 class OptimizerConfig(Record):
@@ -228,54 +216,13 @@ class TrainConfig(Record):
         content = self.model_dump(mode="json", exclude_unset=True)
         if "sampler" in sections:
             content.pop("sampler", None)
-        return parse_record(type(self), _merge(content, sections), where="the changed configuration")
+        return parse_record(type(self), merge_sections(content, sections), where="the changed configuration")
 
 
-def load_config(path: Path, overrides: Sequence[str] = ()) -> TrainConfig:
-    """Read a YAML file with the base that it names, and put overrides above it.
-
-    Args:
-        path: its key `base` may name another file, relative to this one, whose keys hold where this one is silent.
-        overrides: `section.key=value`, values as YAML reads them.
-
-    Raises:
-        ConfigError: a file that cannot be read, an unknown key (with the nearest valid one), a value out of range.
-    """
-    content = _read_with_base(path, ())
-    for override in overrides:
-        content = _merge(content, _parse_override(override))
-    return parse_record(TrainConfig, content, where=f"{path} with its overrides" if overrides else str(path))
-
-
-def _parse_override(override: str) -> dict[str, Any]:
-    key, found, value = override.partition("=")
-    if not found or not all(key.split(".")):
-        raise ConfigError(f"an override reads section.key=value, got {override!r}")
-    content = parse_yaml(value, where=f"override {key}")
-    for part in reversed(key.split(".")):
-        content = {part: content}
-    return content
-
-
-def _read_with_base(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
-    if path.resolve() in seen:
-        raise ConfigError(f"{path} is its own base, by way of {', '.join(file.name for file in seen)}")
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"the configuration {path} cannot be read: {error}") from error
-    content = parse_yaml(text, where=str(path))
-    if not isinstance(content, dict):
-        raise ConfigError(f"{path} must hold sections (data, sampler, model, ...)")
-    base = content.pop(_BASE, None)
-    if base is None:
-        return content
-    return _merge(_read_with_base(path.parent / str(base), (*seen, path.resolve())), content)
-
-
-def _merge(content: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+def merge_sections(content: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return sections with some of their keys replaced, at any depth."""
     merged = dict(content)
     for key, value in changes.items():
         inner = merged.get(key)
-        merged[key] = _merge(inner, value) if isinstance(inner, dict) and isinstance(value, dict) else value
+        merged[key] = merge_sections(inner, value) if isinstance(inner, dict) and isinstance(value, dict) else value
     return merged

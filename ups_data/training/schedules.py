@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import pydantic
 
 from ups_data.samplers import Constant, Cosine, Exponential, Linear, Schedule
 from ups_data.schema import Record
+from ups_data.yaml_records import form
 
 _RAMPS: dict[str, type[Linear] | type[Cosine] | type[Exponential]] = {
     "linear": Linear,
@@ -40,15 +41,39 @@ class RampConfig(Record):
             raise ValueError("an exponential ramp needs positive ends; use linear or cosine to reach 0")
         return self
 
+    @property
+    def ends(self) -> tuple[float, float]:
+        """Values at start and end."""
+        return (self.start, self.end)
+
     def build(self) -> Schedule:
         """Return the schedule."""
         return _RAMPS[self.schedule](start=self.start, end=self.end, steps=self.steps, begin=self.begin)
 
 
-Scheduled = Annotated[float, pydantic.Field(ge=0)] | RampConfig
+def _form_of(value: Any) -> str:
+    return "(ramp)" if isinstance(value, (dict, RampConfig)) else "(number)"
+
+
+# One form is checked, the one that was written: what is wrong with a ramp is told without what a number would need.
+_Ramp = Annotated[RampConfig, form("ramp")]
+_OneForm = pydantic.Discriminator(_form_of)
+
+Scheduled = Annotated[Annotated[float, pydantic.Field(ge=0), form("number")] | _Ramp, _OneForm]
 """A number that is not negative, or a ramp of such numbers."""
 
+ScheduledShare = Annotated[Annotated[float, pydantic.Field(gt=0, le=1), form("number")] | _Ramp, _OneForm]
+"""A share above 0 and up to 1, or a ramp of such shares."""
 
-def value_at(value: Scheduled, step: int) -> float:
+ScheduledCount = Annotated[Annotated[int, pydantic.Field(ge=1), form("number")] | _Ramp, _OneForm]
+"""A number from 1 on, or a ramp of such numbers."""
+
+
+def schedule_of(value: float | RampConfig) -> Schedule:
+    """Return a number or a ramp as a schedule."""
+    return value.build() if isinstance(value, RampConfig) else Constant(value)
+
+
+def value_at(value: float | RampConfig, step: int) -> float:
     """Return the value at a global step."""
-    return (value.build() if isinstance(value, RampConfig) else Constant(value))(step)
+    return schedule_of(value)(step)

@@ -4,7 +4,8 @@ import pytest
 
 import ups_data
 from ups_data.errors import ConfigError
-from ups_data.samplers.schedule import Linear
+from ups_data.samplers import Linear, PageSampler
+from ups_data.samplers.point_sampler import PointSampler
 from ups_data.training import TrainConfig, load_config
 
 CONFIGS = Path(__file__).parents[3] / "configs"
@@ -45,8 +46,19 @@ def test_a_difference_lies_above_its_base_and_overrides_above_both(tmp_path: Pat
         ("seed: 1\n", [], "steps or seconds, one of them"),
         ("steps: 5\nsampler: {kind: dense, ratio: 0.1}\n", [], "leave out ratio and num_queries"),
         ("steps: 5\nsampler: {kind: uniform}\n", [], "needs ratio or num_queries"),
-        ("steps: 5\nsampler: {ratio: 0.1, schedule: cosine}\n", [], "schedule: cosine needs ratio, end_ratio"),
-        ("steps: 5\nsampler: {ratio: 0.1, end_ratio: 0.2}\n", [], "need a schedule"),
+        ("steps: 5\nsampler: {ratio: 1.5}\n", [], r"run.yaml: sampler.ratio: .* less than or equal to 1, got 1.5"),
+        ("steps: 5\nsampler: {ratio: {schedule: linear, start: 0.1, end: 2, steps: 5}}\n", [], "at most 1, from the"),
+        ("steps: 5\nsampler: {num_queries: {schedule: linear, start: 9, end: 0, steps: 5}}\n", [], "at least 1, from"),
+        (
+            "steps: 5\nsampler: {ratio: {schedule: linear, start: 1, end: 0.1}}\n",
+            [],
+            "lacks the key 'sampler.ratio.steps'",
+        ),
+        (
+            "steps: 5\nsampler: {ratio: {schedule: linear, start: 1, end: 0.1, stepz: 3}}\n",
+            [],
+            r"in sampler.ratio, has the unknown key 'stepz'. Did you mean 'steps'",
+        ),
         ("steps: 5\nsampler: {kind: importanc, ratio: 0.1}\n", [], "sampler.kind"),
         ("steps: 5\n", ["steps"], "section.key=value, got 'steps'"),
         ("steps: 5\n", ["data..store=x"], "section.key=value"),
@@ -70,11 +82,13 @@ def test_changes_replace_a_sampler_as_a_whole(tmp_path: Path) -> None:
         config.with_changes(data={"batchsize": 2})
 
 
-def test_schedules_reach_the_sampler(tmp_path: Path) -> None:
-    text = "steps: 5\nsampler: {kind: uniform, ratio: 0.5, schedule: linear, end_ratio: 0.1, schedule_steps: 100}\n"
-    sampler = load_config(write(tmp_path / "run.yaml", text)).sampler
-    assert sampler._scheduled_ratio() == Linear(start=0.5, end=0.1, steps=100)
-    assert isinstance(sampler.build(), ups_data.UniformSampler)
+@pytest.mark.parametrize("kind", ["uniform", "stratified", "balanced", "importance"])
+def test_schedules_reach_the_sampler(tmp_path: Path, kind: str) -> None:
+    text = f"steps: 5\nsampler: {{kind: {kind}, ratio: {{schedule: linear, start: 0.5, end: 0.1, steps: 100}}}}\n"
+    sampler = load_config(write(tmp_path / "run.yaml", text)).sampler.build()
+    assert sampler.name == kind
+    assert isinstance(sampler, (PageSampler, PointSampler))
+    assert sampler.amount.ratio == Linear(start=0.5, end=0.1, steps=100)
 
 
 def test_a_device_that_is_not_there_is_refused() -> None:
