@@ -1,6 +1,9 @@
 """Scripts as modules, and a store to run them on."""
 
 import importlib
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -20,6 +23,25 @@ def import_script(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleType
     monkeypatch.syspath_prepend(str(ROOT / "scripts"))
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     return importlib.import_module
+
+
+@pytest.fixture(scope="session")
+def run_script() -> Callable[..., str]:
+    """Run a script by name, in a process of its own: solvers in JAX run threads, and other tests fork."""
+
+    def run(name: str, *arguments: str | Path, folder: Path) -> str:
+        result = subprocess.run(
+            [sys.executable, ROOT / "scripts" / name, *arguments],
+            cwd=folder,
+            env={**os.environ, "PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"},
+            check=False,
+            capture_output=True,
+            text=True,
+        )
+        assert result.returncode == 0, result.stdout + result.stderr
+        return result.stdout
+
+    return run
 
 
 @pytest.fixture(scope="session")

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -28,19 +24,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("benchmark_loss_computation.py", ["--rounds", "1"], {"L_forward", "L_inv_enc", "L_inv_dec"}),
     ],
 )
-def test_a_benchmark_measures_each_ratio(folder: Path, script: str, options: list[str], measured: set[str]) -> None:
-    """In a process of its own: JAX runs threads, and other tests fork. The data are made by the first of them."""
+def test_a_benchmark_measures_each_ratio(
+    run_script: Callable[..., str], folder: Path, script: str, options: list[str], measured: set[str]
+) -> None:
+    """The data are made by the first of them."""
     output = folder / f"{script}.json"
     common = ["--case", "small-plane", "--ratios", "1", "0.1", "--device", "cpu", "--data", folder, "--output", output]
-    result = subprocess.run(
-        [sys.executable, ROOT / "scripts" / script, *common, *options],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"},
-        check=False,
-        capture_output=True,
-        text=True,
-    )
-    assert result.returncode == 0, result.stdout + result.stderr
+    printed = run_script(script, *common, *options, folder=folder)
     content = json.loads(output.read_text())
     assert [row["ratio"] for row in content["rows"]] == [1.0, 0.1]
     for row in content["rows"]:
@@ -48,5 +38,5 @@ def test_a_benchmark_measures_each_ratio(folder: Path, script: str, options: lis
         assert all(row[name] > 0 for name in measured)
     if "batch_bytes" in content["rows"][0]:
         assert content["rows"][1]["batch_bytes"] < 0.6 * content["rows"][0]["batch_bytes"]
-    assert content["device"] in result.stdout
-    assert "dense" in result.stdout
+    assert content["device"] in printed
+    assert "dense" in printed

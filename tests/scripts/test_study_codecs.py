@@ -3,30 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import get_args
 
 from ups_data.schema import CodecName
 
-ROOT = Path(__file__).resolve().parents[2]
 
-
-def test_every_codec_is_measured_on_frames_and_pages(tmp_path: Path) -> None:
+def test_every_codec_is_measured_on_frames_and_pages(run_script: Callable[..., str], tmp_path: Path) -> None:
     output = tmp_path / "study.json"
     sizes = ["--resolution", "32", "--frames", "2", "--rounds", "1", "--page-points", "16"]
-    result = subprocess.run(
-        [sys.executable, ROOT / "scripts" / "study_codecs.py", *sizes, "--output", output],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        check=False,
-        capture_output=True,
-        text=True,
-    )
-    assert result.returncode == 0, result.stdout + result.stderr
-    assert "machine: " in result.stdout
+    assert "machine: " in run_script("study_codecs.py", *sizes, "--output", output, folder=tmp_path)
     content = json.loads(output.read_text())
     assert content["machine"]["processor"]
     rows = content["rows"]
