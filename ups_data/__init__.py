@@ -18,11 +18,13 @@ if TYPE_CHECKING:
     from ups_data.mixture import MixtureDataset
     from ups_data.order import BlockShuffle, StreamShuffle
     from ups_data.samplers import (
+        AdaptiveSampler,
         BalancedSampler,
         Constant,
         Cosine,
         DenseSampler,
         Exponential,
+        FeedbackRule,
         FixedSampler,
         ImportanceSampler,
         Linear,
@@ -44,11 +46,13 @@ _HOMES = {
     "ups_data.mixture": ("MixtureDataset",),
     "ups_data.order": ("BlockShuffle", "StreamShuffle"),
     "ups_data.samplers": (
+        "AdaptiveSampler",
         "BalancedSampler",
         "Constant",
         "Cosine",
         "DenseSampler",
         "Exponential",
+        "FeedbackRule",
         "FixedSampler",
         "ImportanceSampler",
         "Linear",
@@ -64,6 +68,7 @@ _HOMES = {
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "AdaptiveSampler",
     "BalancedSampler",
     "BlockShuffle",
     "CacheOptions",
@@ -72,6 +77,7 @@ __all__ = [
     "DenseSampler",
     "DeviceLoader",
     "Exponential",
+    "FeedbackRule",
     "FixedSampler",
     "ImportanceSampler",
     "Linear",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -12,6 +13,7 @@ import torch
 from ups_data.collate import BatchCost, BatchOrigin, Room, SparseBatch, collate_samples
 from ups_data.dataset import QueryDataset, SparseSample
 from ups_data.errors import StateError, WorkerError
+from ups_data.feedback import Feedback
 from ups_data.mixture import MixtureDataset
 from ups_data.order import BatchRequest, Order
 from ups_data.samplers import DrawKey
@@ -78,7 +80,16 @@ class BatchBuilder(torch.utils.data.Dataset[SparseBatch]):
     def _keys(self, request: BatchRequest) -> list[tuple[str | None, DrawKey]]:
         sources = request.sources or [(request.dataset, request.epoch)] * len(request.indices)
         return [
-            (name, DrawKey(seed=self.datasets[name].seed, epoch=epoch, sample=index, step=request.step))
+            (
+                name,
+                DrawKey(
+                    seed=self.datasets[name].seed,
+                    epoch=epoch,
+                    sample=index,
+                    step=request.step,
+                    emphasis=request.emphasis,
+                ),
+            )
             for (name, epoch), index in zip(sources, request.indices.tolist(), strict=True)
         ]
 
@@ -117,8 +128,8 @@ class BatchSampler:
     what it hands out therefore changes nothing. The state is the place of the next request.
     """
 
-    def __init__(self, order: Order, fingerprint: dict[str, str]) -> None:
-        self.order, self.fingerprint = order, fingerprint
+    def __init__(self, order: Order, fingerprint: dict[str, str], feedback: Feedback | None = None) -> None:
+        self.order, self.fingerprint, self.feedback = order, fingerprint, feedback
         self.epoch, self.batch = 0, 0
         self._is_fresh = True  # no pass was begun from here
 
@@ -132,7 +143,10 @@ class BatchSampler:
             self.batch = batch + 1
             if self.batch == len(self.order):
                 self.go_to(epoch + 1, 0)
-            yield self.order.request(epoch, batch)
+            request = self.order.request(epoch, batch)
+            if self.feedback is not None:
+                request = dataclasses.replace(request, emphasis=self.feedback.emphasis(request.step))
+            yield request
 
     def __len__(self) -> int:
         return len(self.order)

@@ -90,6 +90,8 @@ class SparseSample:
         query_targets: (T_out, Q, C).
         input_valid: like `inputs`, False where a value is missing and `inputs` holds 0; None where none ever is.
         target_valid: like `query_targets`, as above.
+        stratum_queries: (S,), drawn points of each stratum, which the queries come in the order of; 0 for all of a
+            trajectory with fewer strata than the store. None unless the sampler learns from losses.
         query_weights: (Q,), 0 on padding; the sum over q of weight * f estimates the mean of f over all points that
             have values, or its integral over the domain, see `QueryDataset`.
         query_index: (Q,), point ids, -1 on padding.
@@ -115,6 +117,7 @@ class SparseSample:
     normalisers: Normalisers
     input_valid: Bool[torch.Tensor, "time_in channel *space"] | None = None
     target_valid: Bool[torch.Tensor, "time_out query channel_out"] | None = None
+    stratum_queries: Int[torch.Tensor, " stratum"] | None = None
 
     @property
     def query_mask(self) -> Bool[torch.Tensor, " query"]:
@@ -131,12 +134,14 @@ class _Queries:
         coordinates: (Q, D).
         values: as stored (T, Q, C).
         weights: those of the estimand, before a sampler finishes them (Q,).
+        strata: number of the stratum of each point, rising (Q,); None unless the sampler learns from losses.
     """
 
     index: Int64[np.ndarray, " query"]
     coordinates: Float64[np.ndarray, "query dim"]
     values: Float[np.ndarray, "time query channel"]
     weights: Float64[np.ndarray, " query"]
+    strata: Int64[np.ndarray, " query"] | None = None
 
     def choose(self, chosen: Bool[np.ndarray, " query"]) -> _Queries:
         """Return some of them."""
@@ -145,6 +150,7 @@ class _Queries:
             coordinates=self.coordinates[chosen],
             values=self.values[:, chosen],
             weights=self.weights[chosen],
+            strata=None if self.strata is None else self.strata[chosen],
         )
 
 
@@ -176,12 +182,14 @@ class _Read:
         queries: what was drawn.
         inputs: (T_in, C, N).
         input_coords: (N, D) for points, None on grids.
+        num_strata: of the layout that was drawn from.
     """
 
     sample: int
     trajectory: int
     frames: tuple[tuple[int, ...], tuple[int, ...]]
     queries: _Queries
+    num_strata: int
     inputs: Float[np.ndarray, "time channel point"]
     input_coords: Float64[np.ndarray, "point dim"] | None
 
@@ -445,7 +453,12 @@ class QueryDataset(torch.utils.data.Dataset[SparseSample]):
         if self.estimand == "integral":
             measures = self.store.read_page_measures(trajectory, draw.pages, points, block)
             weights = weights * (self.store.layout(trajectory, block).num_points * measures)
-        queries = _Queries(index=points.index, coordinates=points.coordinates, values=values, weights=weights)
+        strata = None
+        if self.sampler.feedback is not None and draw.strata is not None:
+            strata = np.repeat(draw.strata, self.store.manifest.layout.page_points)
+        queries = _Queries(
+            index=points.index, coordinates=points.coordinates, values=values, weights=weights, strata=strata
+        )
         valid = points.index >= 0
         return queries if valid.all() else queries.choose(valid)
 
@@ -496,6 +509,7 @@ class QueryDataset(torch.utils.data.Dataset[SparseSample]):
             trajectory=trajectory,
             frames=chosen.frames,
             queries=read((trajectory, chosen.block), targets, chosen.draw),  # type: ignore[arg-type]  # chosen by type
+            num_strata=store.layout(trajectory, chosen.block).num_strata,
             inputs=store.read_frames(trajectory, inputs, self._input_channels),
             input_coords=None if self.geometry == "grid" else store.coordinates(trajectory),
         )
@@ -525,7 +539,15 @@ class QueryDataset(torch.utils.data.Dataset[SparseSample]):
             normalisers=self._normalisers,
             input_valid=input_valid,
             target_valid=None if target_valid is None else torch.from_numpy(target_valid),
+            stratum_queries=self._count_strata(queries, read.num_strata),
         )
+
+    def _count_strata(self, queries: _Queries, num_strata: int) -> Int[torch.Tensor, " stratum"] | None:
+        if queries.strata is None:
+            return None
+        size = self.store.manifest.layout.num_strata
+        counts = np.bincount(queries.strata, minlength=size) if num_strata == size else np.zeros(size, dtype=np.int64)
+        return _as_tensor(counts, torch.int32)
 
     def _make_inputs(
         self, trajectory: int, values: Float[np.ndarray, "time channel point"]

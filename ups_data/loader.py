@@ -14,6 +14,7 @@ from ups_data.batching import BatchBuilder, BatchSampler, RunSampler, hand_over
 from ups_data.collate import SparseBatch
 from ups_data.dataset import QueryDataset
 from ups_data.errors import DatasetError, StateError, UpsDataError, WorkerError, suggest
+from ups_data.feedback import Feedback
 from ups_data.loader_stats import LoaderStats
 from ups_data.mixture import MixtureDataset
 from ups_data.order import BatchOrder, BlendOrder, MixtureOrder, Shuffle, StreamShuffle, epoch_samples
@@ -65,9 +66,11 @@ class QueryLoader:
         self._stats = LoaderStats()
         self._serving: object = None
         self._builder = BatchBuilder(dataset, constant_shape=constant_shape)
-        self._sampler = BatchSampler(order, dataset.fingerprint)
+        self._feedback = _feedback_of(dataset)
+        self._sampler = BatchSampler(order, dataset.fingerprint, self._feedback)
         self._runs = RunSampler(self._sampler, read_together)
         self._options = dict(options)
+        self.allow_ahead(0)
         self._loader = self._make_loader()
 
     def __len__(self) -> int:
@@ -88,9 +91,70 @@ class QueryLoader:
         """Return what was handed out since the loader was built, and what that took."""
         return self._stats
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return where the loader stands, as a few numbers and strings that JSON can hold."""
-        return self._sampler.describe(self.epoch, self._next)
+    @property
+    def place(self) -> tuple[int, int]:
+        """Epoch and batch that come next."""
+        return self.epoch, self._next
+
+    @property
+    def wants_feedback(self) -> bool:
+        """Whether the sampler learns from losses, which `feedback` must then be given."""
+        return self._feedback is not None
+
+    def feedback(self, batch: SparseBatch, per_query: torch.Tensor) -> None:
+        """Tell the losses of a batch, which an adaptive sampler learns from: every batch, once, before the next one.
+
+        Args:
+            batch: as it was handed out, on any device.
+            per_query: (B, Q), loss of each drawn point, not weighted; those of padding do not count. What
+                `ups_data.training.LossBundle.per_query` holds.
+
+        Raises:
+            DatasetError: the sampler does not adapt; losses of another shape.
+            StateError: not the batch whose turn it is.
+        """
+        if self._feedback is None:
+            raise DatasetError("the sampler of this loader does not learn from losses; use AdaptiveSampler")
+        self._feedback.add(batch, per_query)
+
+    def allow_ahead(self, batches: int) -> None:
+        """Check that draws are made late enough to know the losses that they go by.
+
+        Args:
+            batches: batches that are held between this loader and the model.
+
+        Raises:
+            DatasetError: they, and those that workers are ahead, are more than the `lag` of the sampler's feedback.
+        """
+        workers, each = self._options.get("num_workers", 0), self._options.get("prefetch_factor") or 2
+        ahead = batches + (workers * each + 1) * self._runs.length - 1
+        if self._feedback is not None and ahead > self._feedback.rule.lag:
+            raise DatasetError(
+                f"up to {ahead} batches are drawn ahead of the one that is trained on, and the sampler's feedback has "
+                f"a lag of {self._feedback.rule.lag}; set FeedbackRule(lag={ahead}) or more, or fetch less ahead"
+            )
+
+    def state_dict(self, place: tuple[int, int] | None = None) -> dict[str, Any]:
+        """Return where the loader stands, as a few numbers and strings that JSON can hold.
+
+        Args:
+            place: epoch and batch that come next, if they are not this loader's own `place`: of those who hold batches
+                that it handed out.
+
+        Raises:
+            StateError: losses of batches before that place were not fed back to an adaptive sampler.
+        """
+        epoch, batch = self.place if place is None else place
+        state = self._sampler.describe(epoch, batch)
+        if self._feedback is None:
+            return state
+        step = epoch * len(self) + batch
+        if self._feedback.next_step != step:
+            raise StateError(
+                f"a state before global step {step} needs the losses of all steps before it, and those of "
+                f"{self._feedback.next_step} are due: call feedback before state_dict"
+            )
+        return {**state, "feedback": self._feedback.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a saved state; the number of workers and ranks may differ from then.
@@ -98,8 +162,13 @@ class QueryLoader:
         Raises:
             StateError: the state is of another version, store, dataset or order.
         """
-        self.epoch, self._start = self._sampler.find(state)
+        rest = {key: value for key, value in state.items() if key != "feedback"}
+        if (self._feedback is None) != (len(rest) == len(state)):
+            raise StateError("the state was saved by a loader whose sampler adapts, this one's does not, or reversely")
+        self.epoch, self._start = self._sampler.find(rest)
         self._next, self._serving = self._start, None
+        if self._feedback is not None:
+            self._feedback.load_state_dict(state["feedback"])
 
     def _serve(self, token: object) -> Iterator[SparseBatch]:
         self._check_is_current(token)
@@ -247,11 +316,25 @@ def dataloader_arguments(
     order = _build_order(
         dataset, batch_size=batch_size, shuffle=shuffle, tail=tail, full=constant_shape, ranks=(rank, world_size)
     )
+    if _feedback_of(dataset) is not None:
+        raise DatasetError("an adaptive sampler learns from losses, which a DataLoader does not take; use build_loader")
     return {
         "dataset": BatchBuilder(dataset, constant_shape=constant_shape),
         "batch_sampler": BatchSampler(order, dataset.fingerprint),
         "collate_fn": hand_over,
     }
+
+
+def _feedback_of(dataset: QueryDataset | MixtureDataset) -> Feedback | None:
+    if isinstance(dataset, QueryDataset):
+        rule = dataset.sampler.feedback
+        return None if rule is None else Feedback(rule, dataset.store.manifest.layout.num_strata)
+    adaptive = [name for name, member in dataset.datasets.items() if member.sampler.feedback is not None]
+    if adaptive:
+        raise DatasetError(
+            f"the sampler of {adaptive[0]!r} learns from losses, which loaders of a mixture do not take; use another"
+        )
+    return None
 
 
 def _choose_context(dataset: QueryDataset | MixtureDataset, context: _Context, num_workers: int) -> _Context:

@@ -29,8 +29,26 @@ class BatchLoader(Protocol):
         """Return what was handed out, and what that took."""
         ...
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return where the loader stands."""
+    @property
+    def place(self) -> tuple[int, int]:
+        """Epoch and batch that come next."""
+        ...
+
+    @property
+    def wants_feedback(self) -> bool:
+        """Whether the sampler learns from losses."""
+        ...
+
+    def feedback(self, batch: SparseBatch, per_query: torch.Tensor) -> None:
+        """Tell the losses of a batch."""
+        ...
+
+    def allow_ahead(self, batches: int) -> None:
+        """Check that so many batches may be held between this loader and the model."""
+        ...
+
+    def state_dict(self, place: tuple[int, int] | None = None) -> dict[str, Any]:
+        """Return where the loader stands, or would stand at a place."""
         ...
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -45,14 +63,14 @@ class _Ready:
     Attributes:
         batch: on the device.
         arrived: recorded on the copying stream behind the copy; None where the copy was done at once.
-        state: of the loader.
+        place: of the loader.
         stats: of the loader.
         epoch: of the loader.
     """
 
     batch: SparseBatch
     arrived: torch.cuda.Event | None
-    state: dict[str, Any]
+    place: tuple[int, int]
     stats: LoaderStats
     epoch: int
 
@@ -72,7 +90,8 @@ class DeviceLoader:
         ahead: batches on the device beside the present one; by default 1 on CUDA and 0 on the CPU.
 
     Raises:
-        DatasetError: a device that is neither a CPU nor a CUDA device, or a negative number of batches.
+        DatasetError: a device that is neither a CPU nor a CUDA device, or a negative number of batches; more batches
+            ahead than the feedback of an adaptive sampler allows.
     """
 
     def __init__(self, loader: BatchLoader, device: torch.device | str, *, ahead: int | None = None) -> None:
@@ -82,6 +101,7 @@ class DeviceLoader:
         self.ahead = int(self.device.type == "cuda") if ahead is None else ahead
         if self.ahead < 0:
             raise DatasetError(f"ahead counts batches, at least 0, got {ahead}")
+        loader.allow_ahead(self.ahead)
         self._stream = torch.cuda.Stream(self.device) if self.device.type == "cuda" else None
         self._transfer_seconds = 0.0
         self._handed: _Ready | None = None
@@ -103,7 +123,16 @@ class DeviceLoader:
 
     def state_dict(self) -> dict[str, Any]:
         """Return where the last batch that was handed out leaves the loader."""
-        return self.loader.state_dict() if self._handed is None else self._handed.state
+        return self.loader.state_dict(None if self._handed is None else self._handed.place)
+
+    @property
+    def wants_feedback(self) -> bool:
+        """Whether the sampler learns from losses, which `feedback` must then be given."""
+        return self.loader.wants_feedback
+
+    def feedback(self, batch: SparseBatch, per_query: torch.Tensor) -> None:
+        """Tell the losses of a batch; see `QueryLoader.feedback`."""
+        self.loader.feedback(batch, per_query)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a saved state.
@@ -148,7 +177,7 @@ class DeviceLoader:
         return _Ready(
             batch=moved,
             arrived=arrived,
-            state=self.loader.state_dict(),
+            place=self.loader.place,
             stats=self.loader.stats(),
             epoch=self.loader.epoch,
         )

@@ -26,6 +26,7 @@ class BatchRequest:
         global_samples: samples of the global batch, over all ranks, those that only fill it not counted.
         dataset: name of the dataset in a mixture whose batches are each of one.
         sources: for each sample its dataset and the number of the pass over it, where a batch mixes datasets.
+        emphasis: of an adaptive sampler, see `DrawKey`.
     """
 
     epoch: int
@@ -35,6 +36,7 @@ class BatchRequest:
     global_samples: int
     dataset: str | None = None
     sources: tuple[tuple[str, int], ...] | None = None
+    emphasis: tuple[float, ...] | None = None
 
 
 @runtime_checkable

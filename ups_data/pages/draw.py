@@ -26,10 +26,12 @@ class PageDraw:
     Attributes:
         pages: page numbers in the trajectory, each once; runs of neighbours are read as one range.
         weights: weight of every point of the page, (R_s / k_s) / N.
+        strata: number of the stratum of each page, rising; None where a sampler does not tell.
     """
 
     pages: Int64[np.ndarray, " page"]
     weights: Float64[np.ndarray, " page"]
+    strata: Int64[np.ndarray, " page"] | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -114,9 +116,11 @@ def draw_pages(
 ) -> PageDraw:
     """Take from each stratum the cyclic run of `budgets[s]` pages that begins at page `starts[s]` of it."""
     first_pages = np.cumsum(layout.stratum_pages) - layout.stratum_pages
-    pages, weights = [], []
-    for first, size, budget, start in zip(first_pages, layout.stratum_pages, budgets, starts, strict=True):
+    pages, weights, strata = [], [], []
+    for stratum, (first, size) in enumerate(zip(first_pages, layout.stratum_pages, strict=True)):
         if size:
-            pages.append(first + np.sort((start + np.arange(budget)) % size))
+            budget = budgets[stratum]
+            pages.append(first + np.sort((starts[stratum] + np.arange(budget)) % size))
             weights.append(np.full(budget, size / budget / layout.num_points))
-    return PageDraw(pages=np.concatenate(pages), weights=np.concatenate(weights))
+            strata.append(np.full(budget, stratum))
+    return PageDraw(pages=np.concatenate(pages), weights=np.concatenate(weights), strata=np.concatenate(strata))

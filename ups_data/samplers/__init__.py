@@ -1,7 +1,8 @@
 """Samplers: which points of a sample are drawn, with exact weights; and schedules of how many."""
 
+from ups_data.samplers.adaptive import AdaptiveSampler
 from ups_data.samplers.balanced import BalancedSampler
-from ups_data.samplers.base import DrawKey, Sampler
+from ups_data.samplers.base import DrawKey, FeedbackRule, Sampler
 from ups_data.samplers.dense import DenseSampler
 from ups_data.samplers.fixed import FixedSampler
 from ups_data.samplers.importance import ImportanceSampler
@@ -12,12 +13,14 @@ from ups_data.samplers.uniform import UniformSampler
 from ups_data.samplers.weights import Weights
 
 __all__ = [
+    "AdaptiveSampler",
     "BalancedSampler",
     "Constant",
     "Cosine",
     "DenseSampler",
     "DrawKey",
     "Exponential",
+    "FeedbackRule",
     "FixedSampler",
     "ImportanceSampler",
     "Linear",

@@ -23,12 +23,14 @@ class DrawKey:
         epoch: number of the epoch.
         sample: number of the sample in its dataset.
         step: global step, for schedules.
+        emphasis: of an adaptive sampler, how much a point of each stratum counts; None before anything was fed back.
     """
 
     seed: int
     epoch: int
     sample: int
     step: int = 0
+    emphasis: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,12 +84,51 @@ class Amount:
         return wanted
 
 
+@dataclass(frozen=True, kw_only=True)
+class FeedbackRule:
+    """How the losses that a loader is fed back become the emphasis of later draws.
+
+    Losses are gathered over `every` global steps; what was gathered before is multiplied by `decay` and added to. Draws
+    of step t know of the losses of steps before t - lag, rounded down to a multiple of `every`: that is what makes them
+    the same for any number of workers, as long as these and the device are less than `lag` batches ahead.
+
+    Attributes:
+        every: global steps between two changes of the emphasis.
+        lag: global steps between a loss and the first draw that may know of it.
+        decay: what is left of older losses at each change, from 0 (none) to 1 (all).
+        warmup: global steps of losses before anything changes.
+        least_effective: effective number of losses, (sum q)^2 / sum q^2, that each stratum needs: with fewer, a few
+            large losses would decide, and draws go by the maps of the store.
+    """
+
+    every: int = 50
+    lag: int = 50
+    decay: float = 0.9
+    warmup: int = 200
+    least_effective: float = 32.0
+
+    def __post_init__(self) -> None:
+        if self.every < 1 or self.lag < 0 or self.warmup < 0:
+            raise SamplerError(f"feedback needs every >= 1, lag >= 0 and warmup >= 0, got {self}")
+        if not (0 <= self.decay <= 1 and self.least_effective >= 0):
+            raise SamplerError(f"feedback needs a decay in [0, 1] and least_effective >= 0, got {self}")
+
+    def known(self, step: int) -> int:
+        """Return how many steps the draws of a global step know the losses of."""
+        return max(step - self.lag, 0) // self.every * self.every
+
+
 class Sampler(ABC):
     """Draws the points of one sample. Samplers hold no state: a draw is a function of layout and key.
 
     Args:
         weights: how the unbiased weights of a draw become those of a batch: a kind by name, or a `Weights`.
+
+    Attributes:
+        feedback: how losses change later draws; None where they do not.
     """
+
+    feedback: FeedbackRule | None = None
 
     def __init__(self, weights: str | Weights = "unbiased") -> None:
         self.weighting = Weights(weights) if isinstance(weights, str) else weights

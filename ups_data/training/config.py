@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal, Self
 
 import pydantic
@@ -12,14 +12,15 @@ import ups_data
 from ups_data.dataset import QueryDataset
 from ups_data.errors import ConfigError
 from ups_data.models import OperatorConfig
-from ups_data.samplers import DenseSampler, Sampler
+from ups_data.samplers import DenseSampler, FeedbackRule, Sampler
 from ups_data.schema import ChannelStatistics, Record
 from ups_data.storage import Store
 from ups_data.training.losses import LossConfig
 from ups_data.training.schedules import RampConfig, ScheduledCount, ScheduledShare, schedule_of
 from ups_data.yaml_records import parse_record
 
-_KINDS = {
+_KINDS: dict[str, Callable[..., Sampler]] = {
+    "adaptive": ups_data.AdaptiveSampler,
     "uniform": ups_data.UniformSampler,
     "stratified": ups_data.StratifiedSampler,
     "balanced": ups_data.BalancedSampler,
@@ -94,6 +95,20 @@ class DataConfig(Record):
         )
 
 
+class FeedbackConfig(Record):
+    """How the sampler `adaptive` learns from losses; see `ups_data.FeedbackRule`, which has the defaults."""
+
+    every: AtLeastOne | None = None
+    lag: AtLeastZero | None = None
+    decay: Annotated[float, pydantic.Field(ge=0, le=1)] | None = None
+    warmup: AtLeastZero | None = None
+    least_effective: Annotated[float, pydantic.Field(ge=0)] | None = None
+
+    def build(self) -> FeedbackRule:
+        """Return the rule."""
+        return FeedbackRule(**self.model_dump(exclude_none=True))
+
+
 class SamplerConfig(Record):
     """Which points are drawn.
 
@@ -101,11 +116,13 @@ class SamplerConfig(Record):
         kind: name of the sampler, see `ups_data.samplers`.
         ratio: drawn points / points of the trajectory: a number, or a ramp over the batches of the run; or
         num_queries: points to draw: a number, or a ramp.
+        feedback: of the sampler `adaptive`.
     """
 
-    kind: Literal["dense", "uniform", "stratified", "balanced", "importance"] = "importance"
+    kind: Literal["dense", "uniform", "stratified", "balanced", "importance", "adaptive"] = "importance"
     ratio: ScheduledShare | None = None
     num_queries: ScheduledCount | None = None
+    feedback: FeedbackConfig | None = None
 
     @pydantic.model_validator(mode="after")
     def _is_whole(self) -> Self:
@@ -114,6 +131,8 @@ class SamplerConfig(Record):
             raise ValueError("kind: dense takes every point; leave out ratio and num_queries")
         if self.kind != "dense" and len(sizes) != 1:
             raise ValueError(f"kind: {self.kind} needs ratio or num_queries, one of them")
+        if self.feedback is not None and self.kind != "adaptive":
+            raise ValueError(f"kind: {self.kind} learns nothing from feedback; leave it out, or take kind: adaptive")
         if isinstance(self.ratio, RampConfig) and not 0 < min(self.ratio.ends) <= max(self.ratio.ends) <= 1:
             raise ValueError("a ratio lies above 0 and is at most 1, from the start of a ramp to its end")
         if isinstance(self.num_queries, RampConfig) and min(self.num_queries.ends) < 1:
@@ -127,6 +146,7 @@ class SamplerConfig(Record):
         return _KINDS[self.kind](
             ratio=None if self.ratio is None else schedule_of(self.ratio),
             num_queries=None if self.num_queries is None else schedule_of(self.num_queries),
+            **({} if self.feedback is None else {"feedback": self.feedback.build()}),
         )
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from ups_data.collate import SparseBatch
-from ups_data.errors import TrainingError
+from ups_data.errors import ConfigError, TrainingError
 from ups_data.loader import build_loader
 from ups_data.models import NeuralOperator, ProblemSpec
 from ups_data.samplers import DenseSampler
@@ -233,7 +233,8 @@ class _Run:
         own = int((batch.sample_ids >= 0).sum())
         samples = batch.origin.global_samples if batch.origin is not None else own
         share = own * ranks.world_size() / max(samples, 1)
-        total = self._objective(batch, self.number).total * (share / self.config.optimizer.accumulate)
+        bundle = self._objective(batch, self.number)
+        total = bundle.total * (share / self.config.optimizer.accumulate)
         total.backward()
         (loss,) = ranks.sum_over_ranks([float(total.detach()) / ranks.world_size()], self.device)
         if not math.isfinite(loss):
@@ -241,6 +242,10 @@ class _Run:
                 f"the loss is {loss} at step {self.number} on samples {batch.sample_ids.tolist()}; look at these, or "
                 f"lower optimizer.learning_rate={self.config.optimizer.learning_rate:g}"
             )
+        if self.loader.wants_feedback:
+            if bundle.per_query is None:
+                raise ConfigError("sampler.kind: adaptive learns from forward errors; set loss.lambda_forward above 0")
+            self.loader.feedback(batch, bundle.per_query)
         self._step.add(batch, loss=loss, samples=samples)
 
     def evaluate(self) -> DenseErrors:

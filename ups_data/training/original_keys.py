@@ -6,7 +6,8 @@ A section `training` holds them. What it says becomes, before a configuration is
 * `query_sampling` (`sample_ratio`, `mode`, `schedule`, `final_ratio`, `warmup_epochs`): `sampler.kind`, `sampler.ratio`
 * `query_sample_ratio`, `query_sampling_mode`, `query_sampling_schedule`, `query_sample_start_ratio`,
   `query_sample_end_ratio`, `query_sample_start_epoch`: the same
-* `importance_metric`: nothing; it must be among those that the store was converted with
+* `importance_metric: error`, `importance_window`: `sampler.kind: adaptive`, whose budgets change once an epoch and
+  forget at 1 / window a change; other metrics: nothing, they must be among those that the store was converted with
 * `lambda_*`, `inverse_loss_max_weight`: `loss`, by the same names
 * `inverse_loss_warmup_epochs`: `loss.inverse_loss_warmup_steps`
 * `use_inverse_losses: false`: weights of 0 for the inverse terms
@@ -40,7 +41,6 @@ _WITHOUT_COUNTERPART = {
     "latent_cache_dir": "fields are encoded in the training step, no tokens are kept",
     "latent_cache_dtype": "fields are encoded in the training step, no tokens are kept",
     "inverse_loss_frequency": "inverse terms are sparse, and computed in every step",
-    "importance_window": "importance is computed when a store is converted",
 }
 
 _OF_A_SCHEDULE = ("query_sample_start_ratio", "query_sample_end_ratio", "query_sample_start_epoch")
@@ -97,6 +97,7 @@ class OriginalTraining(Record):
     query_sample_end_ratio: _Share | None = None
     query_sample_start_epoch: _Epochs = 0
     importance_metric: Literal["gradient", "error", "variance"] | None = None
+    importance_window: _Count | None = None
     lambda_forward: _Weight | None = None
     lambda_rollout: _Weight | None = None
     lambda_spectral: _Weight | None = None
@@ -231,9 +232,20 @@ def _sampler_of(record: OriginalTraining, run: _Run, where: str) -> dict[str, An
         found = _nested_sampler(nested, run)
     elif flat:
         found = _flat_sampler(record, run, where)
+    if record.importance_window is not None and record.importance_metric != "error":
+        raise ConfigError(f"{where}: training.importance_window needs training.importance_metric: error")
+    if record.importance_metric is not None and found.get("kind") != "importance":
+        raise ConfigError(f"{where}: training.importance_metric needs training.query_sampling_mode: importance")
+    if record.importance_metric == "error":
+        return {**found, "kind": "adaptive", "feedback": _feedback(record.importance_window or 5, run)}
     if record.importance_metric is not None:
-        _check_metric(record.importance_metric, found, run, where)
+        _check_metric(record.importance_metric, run, where)
     return found
+
+
+def _feedback(window: int, run: _Run) -> dict[str, Any]:
+    """Return a rule that changes budgets once an epoch and forgets older losses over a window of epochs."""
+    return {"every": run.epoch_batches, "warmup": run.epoch_batches, "decay": 1 - 1 / window}
 
 
 def _nested_sampler(sampling: OriginalQuerySampling, run: _Run) -> dict[str, Any]:
@@ -283,10 +295,8 @@ def _kind(mode: str | None) -> str:
     return "uniform" if mode in (None, "random") else str(mode)
 
 
-def _check_metric(metric: str, sampler: Mapping[str, Any], run: _Run, where: str) -> None:
-    """Refuse a metric that has no part in the store's maps, or that nothing draws by."""
-    if sampler.get("kind") != "importance":
-        raise ConfigError(f"{where}: training.importance_metric needs training.query_sampling_mode: importance")
+def _check_metric(metric: str, run: _Run, where: str) -> None:
+    """Refuse a metric that has no part in the store's maps."""
     store = run.config.data.open()
     metrics = store.manifest.importance.metrics
     if metric not in metrics:

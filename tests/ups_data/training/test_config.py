@@ -46,6 +46,11 @@ def test_a_difference_lies_above_its_base_and_overrides_above_both(tmp_path: Pat
         ("seed: 1\n", [], "steps or seconds, one of them"),
         ("steps: 5\nsampler: {kind: dense, ratio: 0.1}\n", [], "leave out ratio and num_queries"),
         ("steps: 5\nsampler: {kind: uniform}\n", [], "needs ratio or num_queries"),
+        (
+            "steps: 5\nsampler: {ratio: 0.1, feedback: {every: 2}}\n",
+            [],
+            "importance learns nothing from feedback",
+        ),
         ("steps: 5\nsampler: {ratio: 1.5}\n", [], r"run.yaml: sampler.ratio: .* less than or equal to 1, got 1.5"),
         ("steps: 5\nsampler: {ratio: {schedule: linear, start: 0.1, end: 2, steps: 5}}\n", [], "at most 1, from the"),
         ("steps: 5\nsampler: {num_queries: {schedule: linear, start: 9, end: 0, steps: 5}}\n", [], "at least 1, from"),

@@ -72,6 +72,21 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_bits(
     assert [json.loads(line)["step"] for line in lines] == [1, 2, 3, 4, 5, 6]
 
 
+def test_a_run_with_adaptive_draws_goes_on_to_the_same_bits(make_config: MakeConfig, tmp_path: Path) -> None:
+    feedback = {"every": 2, "lag": 2, "warmup": 2, "least_effective": 1.0}
+    config = make_config(sampler={"kind": "adaptive", "ratio": 0.25, "feedback": feedback}, steps=12, evaluations=4)
+    whole = train(config, output=tmp_path / "whole")
+    with pytest.raises(StopHere):
+        train(config, output=tmp_path / "parts", report=stop_after(8))
+    assert same_weights(whole, train(config, output=tmp_path / "parts", resume=True))
+    learnt = Checkpoint.load(tmp_path / "whole" / CHECKPOINT_NAME).header.progress.loader["feedback"]
+    assert learnt["next_step"] == 12
+    assert learnt["emphases"][-1][1] is not None
+    loss = {"lambda_forward": 0.0, "lambda_rollout": 0.0, "lambda_inv_enc": 1.0}
+    with pytest.raises(ConfigError, match="adaptive learns from forward errors"):
+        train(config.with_changes(loss=loss))
+
+
 def test_runs_repeat_to_the_bit_and_seeds_differ(make_config: MakeConfig) -> None:
     torch.manual_seed(1)
     first = train(make_config())

@@ -9,6 +9,7 @@ import pytest
 import ups_data
 from ups_data.errors import ConfigError, StoreNotFoundError
 from ups_data.training import RampConfig, TrainConfig, load_config, train
+from ups_data.training.config import FeedbackConfig
 
 # 5 training trajectories of 5 frames: 20 windows of two frames, so 5 batches of 4 in an epoch.
 RUN = "steps: 100\n"
@@ -33,6 +34,11 @@ def load(store: ups_data.Store, tmp_path: Path) -> Callable[..., TrainConfig]:
         (
             "{query_sample_ratio: 0.3, query_sampling_mode: importance, importance_metric: gradient}",
             {"kind": "importance", "ratio": 0.3},
+        ),
+        (
+            """{query_sample_ratio: 0.3, query_sampling_mode: importance,
+               importance_metric: error, importance_window: 4}""",
+            {"kind": "adaptive", "ratio": 0.3, "feedback": FeedbackConfig(every=5, warmup=5, decay=0.75)},
         ),
         (
             "{query_sampling_schedule: linear, query_sample_end_ratio: 0.2, query_sample_start_epoch: 4}",
@@ -147,6 +153,11 @@ def test_schedules_of_batches_reach_the_end_with_the_run(load: Callable[..., Tra
             "{query_sample_ratio: 0.3, query_sampling_mode: importance, importance_metric: variance}",
             [],
             "maps of .* are of gradient, temporal_change; .* convert again with --importance variance",
+        ),
+        (
+            "{query_sample_ratio: 0.3, query_sampling_mode: importance, importance_window: 4}",
+            [],
+            "importance_window needs training.importance_metric: error",
         ),
         ("{pin_memory: true}", [], "pin_memory has no counterpart: batches on their way to a GPU"),
         ("{latent_cache_dir: cache}", [], "latent_cache_dir has no counterpart"),

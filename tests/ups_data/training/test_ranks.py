@@ -72,6 +72,27 @@ def test_two_ranks_train_as_one_process_does(write_config, tmp_path, batch_size,
     assert logs[1]["samples"] == logs[0]["samples"] == batch_size * accumulate
 
 
+def test_two_ranks_learn_the_same_emphasis_as_one_process(write_config, tmp_path) -> None:
+    """Losses are added up over ranks, also where a batch of 5 does not divide."""
+    store = yaml.safe_load(write_config().read_text())["data"]["store"]
+    feedback = {"every": 2, "lag": 2, "warmup": 2, "least_effective": 1.0}
+    config = write_config(
+        data={"store": store, "batch_size": 5},
+        sampler={"kind": "adaptive", "ratio": 0.25, "feedback": feedback},
+        steps=10,
+        evaluations=1,
+    )
+    found = [launch(config, tmp_path / str(ranks), ranks=ranks) for ranks in (1, 2)]
+    one, two = (
+        Checkpoint.load(tmp_path / name / CHECKPOINT_NAME).header.progress.loader["feedback"] for name in ("1", "2")
+    )
+    assert [step for step, _ in one["emphases"]] == [step for step, _ in two["emphases"]] == [8, 10]
+    for (_, mine), (_, theirs) in zip(one["emphases"], two["emphases"], strict=True):
+        assert mine == pytest.approx(theirs, rel=1e-4)
+        assert max(mine) > min(mine)
+    assert found[1]["relative_l2"] == pytest.approx(found[0]["relative_l2"], rel=1e-3)
+
+
 def test_a_killed_run_ends_with_the_weights_of_one_that_was_not(write_config, tmp_path) -> None:
     config = write_config(steps=40, evaluations=10)
     launch(config, tmp_path / "whole")

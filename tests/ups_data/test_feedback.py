@@ -1,0 +1,199 @@
+"""Adaptive draws: budgets follow the losses that are fed back, at stated steps, and weights stay exact."""
+
+import json
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+
+import ups_data
+from tests.memory_source import MemorySource, wave_frames
+from ups_data.collate import BatchOrigin
+from ups_data.errors import DatasetError, SamplerError, StateError
+from ups_data.feedback import Feedback
+from ups_data.samplers import DrawKey, FeedbackRule
+
+RULE = FeedbackRule(every=2, lag=9, decay=0.5, warmup=4, least_effective=4.0)
+STRATA = 4
+
+
+@pytest.fixture(scope="module")
+def store(convert_source: Callable[..., ups_data.Store]) -> ups_data.Store:
+    frames = [wave_frames((32, 24), num_frames=5, seed=seed) for seed in range(6)]
+    return convert_source(MemorySource.grid(frames, splits=["train"] * 6), page_points=8, num_strata=STRATA)
+
+
+def build(store: ups_data.Store, rule: FeedbackRule = RULE, **options: int) -> ups_data.QueryLoader:
+    dataset = ups_data.QueryDataset(store, sampler=ups_data.AdaptiveSampler(0.2, feedback=rule), seed=3)
+    return ups_data.build_loader(dataset, batch_size=4, **options)
+
+
+def losses_of(batch: ups_data.SparseBatch) -> torch.Tensor:
+    """Return losses that depend on all that was drawn: large where x is."""
+    return batch.query_coords[..., 0] ** 4 + batch.query_targets[:, 0, :, 0].abs() * 1e-3
+
+
+def content(batch: ups_data.SparseBatch) -> bytes:
+    return batch.buffer.numpy().tobytes()
+
+
+def serve(loader: ups_data.QueryLoader | ups_data.DeviceLoader, batches: int) -> list[bytes]:
+    """Return the bytes of the next batches, each fed back."""
+    found: list[bytes] = []
+    while len(found) < batches:
+        for batch in loader:
+            found.append(content(batch))
+            loader.feedback(batch, losses_of(batch))
+            if len(found) == batches:
+                break
+    return found
+
+
+@pytest.fixture(scope="module")
+def expected(store: ups_data.Store) -> list[bytes]:
+    return serve(build(store), 18)
+
+
+def test_draws_change_once_losses_are_known(store: ups_data.Store) -> None:
+    """Before step lag + warm-up they are those of importance without walking; then budgets follow the losses."""
+    sampler = ups_data.ImportanceSampler(0.2, walk=False)
+    plain = ups_data.build_loader(ups_data.QueryDataset(store, sampler=sampler, seed=3), batch_size=4)
+    loader, count = build(store), 0
+    for _ in range(3):
+        for one, other in zip(plain, loader, strict=True):
+            loader.feedback(other, losses_of(other))
+            assert (one.sample_ids == other.sample_ids).all()
+            same = torch.equal(one.query_index, other.query_index)
+            assert one.origin is not None
+            assert same == (one.origin.step < RULE.lag + RULE.warmup)
+            count += same
+    assert count == 13
+
+
+def test_budgets_and_weights_of_an_emphasis(store: ups_data.Store) -> None:
+    """Shares follow N_s e_s beside the floor; each weight is one over N times the chance to be drawn; starts stay."""
+    layout = store.layout(0)
+    sampler = ups_data.AdaptiveSampler(0.2, uniform_share=0.1)
+    starts = []
+    for emphasis in (None, (1.0, 1.0, 1.0, 1.0), (1.0, 2.0, 4.0, 1.0), (9.0, 0.1, 0.1, 0.1)):
+        key = DrawKey(seed=0, epoch=1, sample=2, emphasis=emphasis)
+        draw = sampler.draw(layout, key)
+        assert draw.strata is not None
+        budgets = np.bincount(draw.strata, minlength=STRATA)
+        for stratum, (budget, size) in enumerate(zip(budgets, layout.stratum_pages, strict=True)):
+            np.testing.assert_allclose(draw.weights[draw.strata == stratum], size / budget / layout.num_points)
+        starts.append(sampler._starts(layout, budgets, key).tolist())
+        if emphasis is not None:
+            wanted = layout.stratum_points * np.array(emphasis)
+            wanted = 0.1 * layout.stratum_points / layout.num_points + 0.9 * wanted / wanted.sum()
+            np.testing.assert_allclose(sampler.shares(layout, key), wanted)
+            order = np.argsort(wanted)
+            free = (budgets > 1) & (budgets < layout.stratum_pages)
+            assert (np.diff(budgets[order][free[order]]) >= -1).all()
+    assert starts == [starts[0]] * 4
+
+
+def test_what_is_fed_back_is_told_by_strata(store: ups_data.Store) -> None:
+    """Queries come stratum by stratum, each stratum with one weight, and losses are counted with their own stratum."""
+    batch = next(iter(build(store)))
+    assert batch.stratum_queries is not None
+    assert (batch.stratum_queries.sum(dim=1) == batch.query_mask.sum(dim=1)).all()
+    losses = torch.full(batch.query_weights.shape, 1e9)  # on padding: must not count
+    for row, counts in enumerate(batch.stratum_queries.tolist()):
+        parts = batch.query_weights[row, : sum(counts)].split(counts)
+        assert len(parts) == STRATA
+        assert all(part.unique().numel() == 1 for part in parts)
+        numbers = torch.arange(STRATA).repeat_interleave(torch.tensor(counts))
+        losses[row, : sum(counts)] = (numbers + 1.0) ** 2
+    feedback = Feedback(FeedbackRule(every=1, lag=0, warmup=0, decay=1.0, least_effective=1.0), STRATA)
+    feedback.add(batch, losses)
+    assert feedback.emphasis(1) == pytest.approx([0.4, 0.8, 1.2, 1.6])
+
+
+@pytest.mark.parametrize("options", [{"num_workers": 1}, {"num_workers": 2}, {"read_together": 3}], ids=str)
+def test_workers_change_nothing(store: ups_data.Store, expected: list[bytes], options: dict[str, int]) -> None:
+    assert serve(build(store, **options), 18) == expected
+
+
+def test_a_device_loader_that_holds_batches_changes_nothing(store: ups_data.Store, expected: list[bytes]) -> None:
+    assert serve(ups_data.DeviceLoader(build(store, num_workers=1), "cpu", ahead=2), 18) == expected
+
+
+@pytest.mark.parametrize("ahead", [0, 2])
+def test_every_step_resumes(store: ups_data.Store, expected: list[bytes], ahead: int) -> None:
+    loader = ups_data.DeviceLoader(build(store), "cpu", ahead=ahead)
+    states = [json.dumps(loader.state_dict())]
+    while len(states) <= 16:
+        for batch in loader:
+            loader.feedback(batch, losses_of(batch))
+            states.append(json.dumps(loader.state_dict()))
+    for step in range(17):
+        other = build(store, num_workers=step % 2)
+        other.load_state_dict(json.loads(states[step]))
+        assert serve(other, 18 - step) == expected[step:]
+
+
+def test_what_is_not_fed_back_is_told(store: ups_data.Store) -> None:
+    loader = build(store)
+    list(loader)
+    what = r"draws of global step 11 go by the losses of the steps before 2, .* of 0 were"
+    with pytest.raises(StateError, match=what):
+        list(loader)
+    loader = build(store)
+    batches = iter(loader)
+    first, second = next(batches), next(batches)
+    with pytest.raises(StateError, match=r"before global step 2 needs .* those of 0 are due"):
+        loader.state_dict()
+    with pytest.raises(StateError, match="losses of global step 1 were fed back, those of 0 are due"):
+        loader.feedback(second, losses_of(second))
+    with pytest.raises(DatasetError, match=r"losses of shape \(4, 3\) were fed back"):
+        loader.feedback(first, torch.zeros(4, 3))
+    loader.feedback(first, losses_of(first))
+    with pytest.raises(StateError, match="losses of global step 0 were fed back, those of 1 are due"):
+        loader.feedback(first, losses_of(first))
+
+
+def test_where_draws_cannot_adapt_is_told(store: ups_data.Store) -> None:
+    adaptive = ups_data.QueryDataset(store, sampler=ups_data.AdaptiveSampler(0.2, feedback=RULE), seed=3)
+    with pytest.raises(DatasetError, match=r"up to 12 batches .* a lag of 9; set FeedbackRule\(lag=12\)"):
+        build(store, num_workers=4, prefetch_factor=3)
+    with pytest.raises(DatasetError, match="up to 10 batches are drawn ahead"):
+        ups_data.DeviceLoader(build(store, num_workers=2), "cpu", ahead=6)
+    with pytest.raises(DatasetError, match="use build_loader"):
+        ups_data.dataloader_arguments(adaptive, batch_size=2)
+    with pytest.raises(DatasetError, match="sampler of 'one' learns from losses"):
+        ups_data.build_loader(ups_data.MixtureDataset({"one": adaptive}), batch_size=2)
+    balanced = ups_data.QueryDataset(store, sampler=ups_data.BalancedSampler(0.2), seed=3)
+    plain = ups_data.build_loader(balanced, batch_size=4)
+    assert not plain.wants_feedback
+    batch = next(iter(plain))
+    with pytest.raises(DatasetError, match="does not learn from losses; use AdaptiveSampler"):
+        plain.feedback(batch, losses_of(batch))
+    with pytest.raises(StateError, match="whose sampler adapts"):
+        plain.load_state_dict(build(store).state_dict())
+
+
+@pytest.mark.parametrize("why", ["not finite", "all zero", "one point decides"])
+def test_draws_fall_back_where_losses_tell_nothing(store: ups_data.Store, why: str) -> None:
+    batch = next(iter(build(store)))
+    batch.origin = BatchOrigin(dataset=None, epoch=0, step=0, global_samples=4)
+    losses = {
+        "not finite": torch.full_like(batch.query_weights, torch.nan),
+        "all zero": torch.zeros_like(batch.query_weights),
+        "one point decides": 1e-6 + 1e6 * (batch.query_index == batch.query_index[0, 0]),
+    }[why]
+    feedback = Feedback(FeedbackRule(every=1, lag=0, warmup=0, least_effective=32.0), STRATA)
+    feedback.add(batch, losses)
+    assert feedback.emphasis(1) is None
+    sound = Feedback(FeedbackRule(every=1, lag=0, warmup=0, least_effective=4.0), STRATA)
+    sound.add(batch, torch.ones_like(batch.query_weights))
+    assert sound.emphasis(1) == pytest.approx([1.0] * STRATA)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"every": 0}, {"lag": -1}, {"decay": 1.5}, {"warmup": -1}, {"least_effective": -1.0}]
+)
+def test_rules_that_make_no_sense_are_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(SamplerError, match="feedback needs"):
+        FeedbackRule(**wrong)  # type: ignore[arg-type]
