@@ -14,7 +14,7 @@ from ups_data.collate import BatchCost, BatchOrigin, Room, SparseBatch, collate_
 from ups_data.dataset import QueryDataset, SparseSample
 from ups_data.errors import StateError, WorkerError
 from ups_data.feedback import Feedback
-from ups_data.mixture import MixtureDataset
+from ups_data.mixture import MixtureDataset, members_of
 from ups_data.order import BatchRequest, Order
 from ups_data.samplers import DrawKey
 from ups_data.storage.byte_store import ReadCount
@@ -31,11 +31,7 @@ class BatchBuilder(torch.utils.data.Dataset[SparseBatch]):
     """
 
     def __init__(self, dataset: QueryDataset | MixtureDataset, *, constant_shape: bool) -> None:
-        self.datasets: dict[str | None, QueryDataset] = {}
-        if isinstance(dataset, QueryDataset):
-            self.datasets[None] = dataset
-        else:
-            self.datasets.update(dataset.datasets)
+        self.datasets = members_of(dataset)
         mixed = isinstance(dataset, MixtureDataset) and dataset.batches == "padded"
         members = self.datasets.items()
         together = {None: [one for _, one in members]} if mixed else {name: [one] for name, one in members}
@@ -87,7 +83,7 @@ class BatchBuilder(torch.utils.data.Dataset[SparseBatch]):
                     epoch=epoch,
                     sample=index,
                     step=request.step,
-                    emphasis=request.emphasis,
+                    emphasis=request.emphases.get(name),
                 ),
             )
             for (name, epoch), index in zip(sources, request.indices.tolist(), strict=True)
@@ -145,7 +141,7 @@ class BatchSampler:
                 self.go_to(epoch + 1, 0)
             request = self.order.request(epoch, batch)
             if self.feedback is not None:
-                request = dataclasses.replace(request, emphasis=self.feedback.emphasis(request.step))
+                request = dataclasses.replace(request, emphases=self.feedback.emphases(request.step))
             yield request
 
     def __len__(self) -> int:

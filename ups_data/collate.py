@@ -108,7 +108,8 @@ class SparseBatch:
         query_weights: (B, Q); the sum over q of weight * f is the unbiased mean of f over a sample's trajectory, or its
             integral, as the dataset's `estimand` says. Entries that are not valid must count as 0.
         query_index: (B, Q) int32, -1 on padding.
-        stratum_queries: (B, S) int32, drawn points of each stratum, see `SparseSample`; None unless the sampler learns.
+        stratum_queries: (B, S) int32, drawn points of each stratum, see `SparseSample`; None unless a sampler learns.
+            Where datasets are mixed, 0 behind the strata of each.
         parameters: (B, K); input_times: (B, T_in); target_times: (B, T_out); physical.
         sample_ids: (B,) int64, -1 for a sample that only fills the batch: all its weights are 0.
     """
@@ -318,8 +319,9 @@ def _plan_sections(samples: Sequence[SparseSample], size: int, room: Room) -> tu
         shapes["target_valid"] = (torch.bool, (times, queries, channels))
     shapes["query_weights"] = (first.query_weights.dtype, (queries,))
     shapes["query_index"] = (torch.int32, (queries,))
-    if first.stratum_queries is not None:
-        shapes["stratum_queries"] = (torch.int32, tuple(first.stratum_queries.shape))
+    strata = max((len(sample.stratum_queries) for sample in samples if sample.stratum_queries is not None), default=0)
+    if strata:
+        shapes["stratum_queries"] = (torch.int32, (strata,))
     for name in ("parameters", "input_times", "target_times"):
         shapes[name] = (getattr(first, name).dtype, tuple(getattr(first, name).shape))
     shapes["sample_ids"] = (torch.int64, ())
@@ -351,7 +353,7 @@ def _fill(batch: SparseBatch, row: int, sample: SparseSample) -> None:
     batch.query_weights[row, :queries] = sample.query_weights
     batch.query_index[row, :queries] = sample.query_index
     if batch.stratum_queries is not None and sample.stratum_queries is not None:
-        batch.stratum_queries[row] = sample.stratum_queries
+        batch.stratum_queries[row, : len(sample.stratum_queries)] = sample.stratum_queries
     batch.parameters[row] = sample.parameters
     batch.input_times[row] = sample.input_times
     batch.target_times[row] = sample.target_times

@@ -14,9 +14,9 @@ from ups_data.batching import BatchBuilder, BatchSampler, RunSampler, hand_over
 from ups_data.collate import SparseBatch
 from ups_data.dataset import QueryDataset
 from ups_data.errors import DatasetError, StateError, UpsDataError, WorkerError, suggest
-from ups_data.feedback import Feedback
+from ups_data.feedback import Feedback, Learner
 from ups_data.loader_stats import LoaderStats
-from ups_data.mixture import MixtureDataset
+from ups_data.mixture import MixtureDataset, members_of
 from ups_data.order import BatchOrder, BlendOrder, MixtureOrder, Shuffle, StreamShuffle, epoch_samples
 from ups_data.workers import describe_deaths, end_workers, watch_workers
 
@@ -128,10 +128,10 @@ class QueryLoader:
         """
         workers, each = self._options.get("num_workers", 0), self._options.get("prefetch_factor") or 2
         ahead = batches + (workers * each + 1) * self._runs.length - 1
-        if self._feedback is not None and ahead > self._feedback.rule.lag:
+        if self._feedback is not None and ahead > self._feedback.lag:
             raise DatasetError(
                 f"up to {ahead} batches are drawn ahead of the one that is trained on, and the sampler's feedback has "
-                f"a lag of {self._feedback.rule.lag}; set FeedbackRule(lag={ahead}) or more, or fetch less ahead"
+                f"a lag of {self._feedback.lag}; set FeedbackRule(lag={ahead}) or more, or fetch less ahead"
             )
 
     def state_dict(self, place: tuple[int, int] | None = None) -> dict[str, Any]:
@@ -326,21 +326,17 @@ def dataloader_arguments(
 
 
 def _feedback_of(dataset: QueryDataset | MixtureDataset) -> Feedback | None:
-    if isinstance(dataset, QueryDataset):
-        rule = dataset.sampler.feedback
-        return None if rule is None else Feedback(rule, dataset.store.manifest.layout.num_strata)
-    adaptive = [name for name, member in dataset.datasets.items() if member.sampler.feedback is not None]
-    if adaptive:
-        raise DatasetError(
-            f"the sampler of {adaptive[0]!r} learns from losses, which loaders of a mixture do not take; use another"
-        )
-    return None
+    learners = {
+        name: Learner(rule=member.sampler.feedback, num_strata=member.store.manifest.layout.num_strata)
+        for name, member in members_of(dataset).items()
+        if member.sampler.feedback is not None
+    }
+    return Feedback(learners) if learners else None
 
 
 def _choose_context(dataset: QueryDataset | MixtureDataset, context: _Context, num_workers: int) -> _Context:
     """Return how workers start; refuse what would hang."""
-    members = [dataset] if isinstance(dataset, QueryDataset) else list(dataset.datasets.values())
-    unsafe = [member.store.location for member in members if not member.store.survives_fork]
+    unsafe = [member.store.location for member in members_of(dataset).values() if not member.store.survives_fork]
     asked = context if isinstance(context, str) or context is None else context.get_start_method()
     if not num_workers or not unsafe or (asked or multiprocessing.get_start_method()) != "fork":
         return context

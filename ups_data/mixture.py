@@ -114,6 +114,16 @@ class MixtureDataset:
                     )
 
 
+def members_of(dataset: QueryDataset | MixtureDataset) -> dict[str | None, QueryDataset]:
+    """Return the datasets of a mixture by name, or the one that there is, under None."""
+    members: dict[str | None, QueryDataset] = {}
+    if isinstance(dataset, QueryDataset):
+        members[None] = dataset
+    else:
+        members.update(dataset.datasets)
+    return members
+
+
 def _common(dataset: QueryDataset) -> dict[str, object]:
     """Return what samples must share to stand in one batch."""
     normalisers, window = dataset.normalisers, dataset.window

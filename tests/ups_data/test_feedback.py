@@ -11,7 +11,7 @@ import ups_data
 from tests.memory_source import MemorySource, wave_frames
 from ups_data.collate import BatchOrigin
 from ups_data.errors import DatasetError, SamplerError, StateError
-from ups_data.feedback import Feedback
+from ups_data.feedback import Feedback, Learner
 from ups_data.samplers import DrawKey, FeedbackRule
 
 RULE = FeedbackRule(every=2, lag=9, decay=0.5, warmup=4, least_effective=4.0)
@@ -48,6 +48,10 @@ def serve(loader: ups_data.QueryLoader | ups_data.DeviceLoader, batches: int) ->
             if len(found) == batches:
                 break
     return found
+
+
+def memory_of(rule: FeedbackRule) -> Feedback:
+    return Feedback({None: Learner(rule=rule, num_strata=STRATA)})
 
 
 @pytest.fixture(scope="module")
@@ -106,9 +110,9 @@ def test_what_is_fed_back_is_told_by_strata(store: ups_data.Store) -> None:
         assert all(part.unique().numel() == 1 for part in parts)
         numbers = torch.arange(STRATA).repeat_interleave(torch.tensor(counts))
         losses[row, : sum(counts)] = (numbers + 1.0) ** 2
-    feedback = Feedback(FeedbackRule(every=1, lag=0, warmup=0, decay=1.0, least_effective=1.0), STRATA)
+    feedback = memory_of(FeedbackRule(every=1, lag=0, warmup=0, decay=1.0, least_effective=1.0))
     feedback.add(batch, losses)
-    assert feedback.emphasis(1) == pytest.approx([0.4, 0.8, 1.2, 1.6])
+    assert feedback.emphases(1)[None] == pytest.approx([0.4, 0.8, 1.2, 1.6])
 
 
 @pytest.mark.parametrize("options", [{"num_workers": 1}, {"num_workers": 2}, {"read_together": 3}], ids=str)
@@ -162,8 +166,6 @@ def test_where_draws_cannot_adapt_is_told(store: ups_data.Store) -> None:
         ups_data.DeviceLoader(build(store, num_workers=2), "cpu", ahead=6)
     with pytest.raises(DatasetError, match="use build_loader"):
         ups_data.dataloader_arguments(adaptive, batch_size=2)
-    with pytest.raises(DatasetError, match="sampler of 'one' learns from losses"):
-        ups_data.build_loader(ups_data.MixtureDataset({"one": adaptive}), batch_size=2)
     balanced = ups_data.QueryDataset(store, sampler=ups_data.BalancedSampler(0.2), seed=3)
     plain = ups_data.build_loader(balanced, batch_size=4)
     assert not plain.wants_feedback
@@ -183,12 +185,18 @@ def test_draws_fall_back_where_losses_tell_nothing(store: ups_data.Store, why: s
         "all zero": torch.zeros_like(batch.query_weights),
         "one point decides": 1e-6 + 1e6 * (batch.query_index == batch.query_index[0, 0]),
     }[why]
-    feedback = Feedback(FeedbackRule(every=1, lag=0, warmup=0, least_effective=32.0), STRATA)
+    feedback = memory_of(FeedbackRule(every=1, lag=0, warmup=0, least_effective=32.0))
     feedback.add(batch, losses)
-    assert feedback.emphasis(1) is None
-    sound = Feedback(FeedbackRule(every=1, lag=0, warmup=0, least_effective=4.0), STRATA)
+    assert feedback.emphases(1) == {None: None}
+    if why == "not finite":
+        # It is forgotten with the steps that it belongs to.
+        batch.origin = BatchOrigin(dataset=None, epoch=0, step=1, global_samples=4)
+        feedback.add(batch, torch.ones_like(batch.query_weights))
+        assert feedback.emphases(2)[None] == pytest.approx([1.0] * STRATA)
+        batch.origin = BatchOrigin(dataset=None, epoch=0, step=0, global_samples=4)
+    sound = memory_of(FeedbackRule(every=1, lag=0, warmup=0, least_effective=4.0))
     sound.add(batch, torch.ones_like(batch.query_weights))
-    assert sound.emphasis(1) == pytest.approx([1.0] * STRATA)
+    assert sound.emphases(1)[None] == pytest.approx([1.0] * STRATA)
 
 
 @pytest.mark.parametrize(
@@ -197,3 +205,87 @@ def test_draws_fall_back_where_losses_tell_nothing(store: ups_data.Store, why: s
 def test_rules_that_make_no_sense_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(SamplerError, match="feedback needs"):
         FeedbackRule(**wrong)  # type: ignore[arg-type]
+
+
+# -- mixtures ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def coarse(convert_source: Callable[..., ups_data.Store]) -> ups_data.Store:
+    frames = [wave_frames((16, 12), num_frames=4, seed=seed + 9) for seed in range(3)]
+    return convert_source(MemorySource.grid(frames, splits=["train"] * 3), page_points=4, num_strata=2)
+
+
+def mix(store: ups_data.Store, coarse: ups_data.Store, batches: str, **options: int) -> ups_data.QueryLoader:
+    """Return a loader of two datasets that learn, by rules and strata of their own, and one that does not."""
+    learning = ups_data.AdaptiveSampler(0.2, feedback=RULE)
+    other = ups_data.AdaptiveSampler(0.25, feedback=FeedbackRule(every=3, lag=9, warmup=3, least_effective=4.0))
+    statistics = store.manifest.statistics
+    mixture = ups_data.MixtureDataset(
+        {
+            "fine": ups_data.QueryDataset(store, sampler=learning, seed=3),
+            "coarse": ups_data.QueryDataset(coarse, sampler=other, seed=4, statistics=statistics),
+            "plain": ups_data.QueryDataset(store, sampler=ups_data.BalancedSampler(0.2), seed=5),
+        },
+        weights={"fine": 2, "coarse": 1, "plain": 1},
+        batches=batches,
+    )
+    return ups_data.build_loader(mixture, batch_size=4, **options)
+
+
+@pytest.mark.parametrize("batches", ["homogeneous", "padded"])
+def test_datasets_of_a_mixture_learn_apart(store: ups_data.Store, coarse: ups_data.Store, batches: str) -> None:
+    """Workers change nothing and every step resumes; each dataset learns from its own samples, by its own rule."""
+    loader = mix(store, coarse, batches)
+    states, found = [json.dumps(loader.state_dict())], []
+    while len(found) < 26:
+        for batch in loader:
+            found.append(content(batch))
+            loader.feedback(batch, losses_of(batch))
+            states.append(json.dumps(loader.state_dict()))
+            if len(found) == 26:
+                break
+    assert serve(mix(store, coarse, batches, num_workers=2), 26) == found
+    for step in (1, 6, 13, 24):
+        other = mix(store, coarse, batches)
+        other.load_state_dict(json.loads(states[step]))
+        assert serve(other, 26 - step) == found[step:]
+    learnt = {part["dataset"]: part for part in json.loads(states[-1])["feedback"]["learnt"]}
+    assert {name: len(part["sums"]) for name, part in learnt.items()} == {"fine": STRATA, "coarse": 2}
+    assert [step for step, _ in learnt["fine"]["emphases"]] == [16, 18, 20, 22, 24, 26]
+    assert [step for step, _ in learnt["coarse"]["emphases"]] == [15, 18, 21, 24]
+    for part in learnt.values():
+        _, emphasis = part["emphases"][-1]
+        assert max(emphasis) > min(emphasis)
+    early = {part["dataset"]: part for part in json.loads(states[1])["feedback"]["learnt"]}
+    first = sum(np.array(part["fresh"])[:, 0].sum() for part in early.values())
+    assert first == first_queries(store, coarse, batches)
+
+
+def first_queries(store: ups_data.Store, coarse: ups_data.Store, batches: str) -> int:
+    """Return the drawn points of samples of learning datasets in the first batch."""
+    batch = next(iter(mix(store, coarse, batches)))
+    assert batch.origin is not None
+    if batch.origin.sources is None:
+        return int(batch.query_mask.sum()) if batch.origin.dataset != "plain" else 0
+    rows = [row for row, (name, _) in enumerate(batch.origin.sources) if name != "plain"]
+    return int(batch.query_mask[rows].sum())
+
+
+def test_a_state_of_other_learners_is_refused(store: ups_data.Store) -> None:
+    feedback = memory_of(RULE)
+    with pytest.raises(StateError, match=r"datasets \[None\] learnt .* here \['other'\] do"):
+        Feedback({"other": Learner(rule=RULE, num_strata=STRATA)}).load_state_dict(feedback.state_dict())
+
+
+def test_losses_that_are_not_finite_stay_so_in_a_state(store: ups_data.Store) -> None:
+    batch = next(iter(build(store)))
+    rule = FeedbackRule(every=2, lag=0, warmup=0, least_effective=0.0)
+    feedback, other = memory_of(rule), memory_of(rule)
+    feedback.add(batch, torch.full_like(batch.query_weights, torch.inf))
+    other.load_state_dict(json.loads(json.dumps(feedback.state_dict(), allow_nan=False)))
+    batch.origin = BatchOrigin(dataset=None, epoch=0, step=1, global_samples=4)
+    for one in (feedback, other):
+        one.add(batch, torch.ones_like(batch.query_weights))
+        assert one.emphases(2) == {None: None}
+    assert feedback.state_dict() == other.state_dict()

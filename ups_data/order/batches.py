@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Protocol, get_args, runtime_checkable
 
 import numpy as np
@@ -26,7 +27,7 @@ class BatchRequest:
         global_samples: samples of the global batch, over all ranks, those that only fill it not counted.
         dataset: name of the dataset in a mixture whose batches are each of one.
         sources: for each sample its dataset and the number of the pass over it, where a batch mixes datasets.
-        emphasis: of an adaptive sampler, see `DrawKey`.
+        emphases: by dataset, of samplers that adapt, see `DrawKey.emphasis`.
     """
 
     epoch: int
@@ -36,7 +37,7 @@ class BatchRequest:
     global_samples: int
     dataset: str | None = None
     sources: tuple[tuple[str, int], ...] | None = None
-    emphasis: tuple[float, ...] | None = None
+    emphases: Mapping[str | None, tuple[float, ...] | None] = field(default_factory=dict)
 
 
 @runtime_checkable

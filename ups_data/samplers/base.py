@@ -90,7 +90,8 @@ class FeedbackRule:
 
     Losses are gathered over `every` global steps; what was gathered before is multiplied by `decay` and added to. Draws
     of step t know of the losses of steps before t - lag, rounded down to a multiple of `every`: that is what makes them
-    the same for any number of workers, as long as these and the device are less than `lag` batches ahead.
+    the same for any number of workers, as long as these and the device are less than `lag` batches ahead. Where a loss is
+    not finite, those of its `every` steps are left out, and draws go by the maps of the store until the next change.
 
     Attributes:
         every: global steps between two changes of the emphasis.
