@@ -308,7 +308,9 @@ class Conversion:
     def write_meshes(self) -> None:
         """Write the meshes of a source that has any."""
         settings = self._settings
-        specs = self._meshes.specs(dims=len(self._source.axes), codec=settings.codec, shard_bytes=settings.shard_bytes)
+        specs = self._meshes.specs(
+            dims=len(self._source.axes), codec_of_rows=settings.codec_of_rows, shard_bytes=settings.shard_bytes
+        )
         write_meshes(self._source, self._meshes, specs, self._writer)
 
     @cached_property

@@ -127,13 +127,20 @@ def _overview(summary: StoreSummary) -> Table:
         "dense frames": layout.dense,
         "importance": f"{metrics}; exponent {manifest.importance.exponent:g}, floor {manifest.importance.floor:g}"
         f"{_describe_clip(manifest.importance.clip)}",
-        "values": f"{manifest.dtype}, codec {manifest.codec}",
+        "values": f"{manifest.dtype}, codec {manifest.codec}{_describe_shortest(manifest)}",
         "source": f"{manifest.source.format}: {', '.join(file.name for file in manifest.source.files)}",
     }
     table = Table(title=manifest.name, title_justify="left", title_style="bold", show_header=False)
     for key, value in rows.items():
         table.add_row(key, Text(value))
     return table
+
+
+def _describe_shortest(manifest: Manifest) -> str:
+    shortest = manifest.settings.get("min_compressed_bytes")
+    if manifest.codec == "none" or not isinstance(shortest, int):
+        return ""
+    return f" for rows of at least {format_bytes(shortest)}"
 
 
 def _statistics(manifest: Manifest) -> Table:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,11 +34,11 @@ class MeshSurvey:
     firsts: Int64[np.ndarray, " mesh"]
     sizes: Int64[np.ndarray, "mesh 3"]
 
-    def specs(self, *, dims: int, codec: CodecName, shard_bytes: int) -> dict[str, ArraySpec]:
+    def specs(self, *, dims: int, codec_of_rows: Callable[[int], CodecName], shard_bytes: int) -> dict[str, ArraySpec]:
         """Describe the arrays of the store that hold the meshes, none without meshes."""
         if self.location is None:
             return {}
-        return mesh_specs(self.sizes, dims=dims, codec=codec, shard_bytes=shard_bytes)
+        return mesh_specs(self.sizes, dims=dims, codec_of_rows=codec_of_rows, shard_bytes=shard_bytes)
 
 
 def survey_meshes(source: Source) -> MeshSurvey:

@@ -17,7 +17,7 @@ from ups_data.errors import ConfigError, SchemaError, SourceError
 from ups_data.importance import Subject, check_metrics, default_recipe
 from ups_data.pages import FrameBlocks, cut_blocks, default_block_points, default_num_strata, default_page_points
 from ups_data.random import Stream, generator
-from ups_data.schema import MAX_POINTS, CodecName, Estimand, ImportanceSpec, LayoutSpec, Name
+from ups_data.schema import MAX_POINTS, Estimand, ImportanceSpec, LayoutSpec, Name
 from ups_data.storage.shard import ArraySpec
 from ups_data.storage.zarr_store import COORDINATES, FIELDS, IMPORTANCE, INDEX, MEASURES, VALUES
 
@@ -311,9 +311,10 @@ def _plan_arrays(
         len(source.axes),
     )
 
-    def pages(key: str, rows: int, middle: tuple[int, ...], kind: str, codec: CodecName, *names: str) -> ArraySpec:
+    def pages(key: str, rows: int, middle: tuple[int, ...], kind: str, *names: str) -> ArraySpec:
         chunk = (1, *middle, points)
-        size = _rows_per_shard(settings.shard_bytes, math.prod(chunk) * np.dtype(kind).itemsize, rows)
+        row_bytes = math.prod(chunk) * np.dtype(kind).itemsize
+        size = _rows_per_shard(settings.shard_bytes, row_bytes, rows)
         if key == VALUES and together is not None:
             size = min(rows, together * rows // len(source.trajectories))
         return ArraySpec(
@@ -322,19 +323,19 @@ def _plan_arrays(
             chunk_shape=chunk,
             rows_per_shard=size,
             dtype=kind,
-            codec=codec,
+            codec=settings.codec_of_rows(row_bytes),
             dimension_names=("page", *names, "entry"),
         )
 
     arrays = {
-        VALUES: pages(VALUES, counts.values, (channels,), dtype, settings.codec, "channel"),
-        INDEX: pages(INDEX, counts.pages, (), "int32", settings.codec),
-        IMPORTANCE: pages(IMPORTANCE, counts.pages, (), "float32", settings.codec),
+        VALUES: pages(VALUES, counts.values, (channels,), dtype, "channel"),
+        INDEX: pages(INDEX, counts.pages, (), "int32"),
+        IMPORTANCE: pages(IMPORTANCE, counts.pages, (), "float32"),
     }
     if source.kind != "grid":
-        arrays[COORDINATES] = pages(COORDINATES, counts.pages, (dims,), "float64", settings.codec, "dim")
+        arrays[COORDINATES] = pages(COORDINATES, counts.pages, (dims,), "float64", "dim")
     if source.has_measures:
-        arrays[MEASURES] = pages(MEASURES, counts.pages, (), "float64", settings.codec)
+        arrays[MEASURES] = pages(MEASURES, counts.pages, (), "float64")
     if layout.dense == "stored":
         shape = source.trajectories[0].shape
         frames, frame_bytes = counts.frames, channels * math.prod(shape) * np.dtype(dtype).itemsize
@@ -347,7 +348,7 @@ def _plan_arrays(
             chunk_shape=(1, 1, *shape),
             rows_per_shard=channels * size,
             dtype=dtype,
-            codec=settings.codec,
+            codec=settings.codec_of_rows(frame_bytes // channels),
             dimension_names=("frame", "channel", *(axis.name for axis in source.axes)),
         )
     return arrays

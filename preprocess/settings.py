@@ -25,7 +25,9 @@ class ConvertSettings(pydantic.BaseModel):
         target_span: frames from the first to the last target of the longest window that shall lie whole in a block;
             each block stores `target_span - 1` frames of the next one too. 8 where there are blocks.
         importance: recipe of the importance maps; gradient and temporal change, alike, if None.
-        codec: compressor of the inner chunks.
+        codec: compressor of the inner chunks (rows).
+        min_compressed_bytes: rows of fewer bytes are stored as they are, which is faster to read, and smaller: a
+            compressor's own header outweighs what it saves (`scripts/study_codecs.py`).
         dense: store dense frames beside the pages (`stored`), rebuild them from pages (`rebuilt`), or store them where
             all trajectories share one grid (`auto`).
         estimand: what draws estimate, the `mean` over points or the `integral` over the domain; with `integral`, the
@@ -46,6 +48,7 @@ class ConvertSettings(pydantic.BaseModel):
     target_span: Annotated[int, pydantic.Field(ge=1, le=2**53)] | None = None
     importance: ImportanceSpec | None = None
     codec: CodecName = "none"
+    min_compressed_bytes: Annotated[int, pydantic.Field(ge=1, le=2**31)] = 8192
     dense: Literal["auto", "stored", "rebuilt"] = "auto"
     estimand: Estimand = "mean"
     splits: dict[Name, Annotated[float, pydantic.Field(gt=0, le=1)]] | None = None
@@ -64,6 +67,10 @@ class ConvertSettings(pydantic.BaseModel):
         if splits is not None and abs(sum(splits.values()) - 1) > 1e-9:
             raise ValueError(f"shares of the splits must add up to 1, got {splits}")
         return splits
+
+    def codec_of_rows(self, row_bytes: int) -> CodecName:
+        """Return the codec of an array whose rows have so many bytes."""
+        return self.codec if row_bytes >= self.min_compressed_bytes else "none"
 
     @property
     def shard_bytes(self) -> int:

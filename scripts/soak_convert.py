@@ -145,7 +145,7 @@ def begin(source: Path, dest: Path, workers: int) -> subprocess.Popen[str]:
     """Begin a conversion in a process group of its own."""
     # Small shards: many of them are worth more here than large ones.
     settings = source.with_name("settings.yaml")
-    settings.write_text("{name: same, shard_mib: 2, codec: blosc-lz4}\n", encoding="utf-8")
+    settings.write_text("{name: same, shard_mib: 2, codec: blosc-lz4, min_compressed_bytes: 1}\n", encoding="utf-8")
     command = [sys.executable, "-m", "preprocess", "convert", str(source), str(dest), "--config", str(settings)]
     return subprocess.Popen(
         [*command, "--workers", str(workers)],

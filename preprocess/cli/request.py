@@ -61,7 +61,9 @@ class Request:
     estimand: Annotated[
         Estimand | None, typer.Option("--estimand", help="What draws estimate: the mean over points, or the integral.")
     ] = None
-    codec: Annotated[CodecName | None, typer.Option("--codec", help="Compressor.")] = None
+    codec: Annotated[
+        CodecName | None, typer.Option("--codec", help="Compressor; rows shorter than 8 KiB stay as they are.")
+    ] = None
     split: Annotated[
         str | None, typer.Option("--split", help="Shares where the source has no splits: train=0.8,valid=0.1,test=0.1.")
     ] = None

@@ -50,7 +50,7 @@ def measure_sizes(source: Source, plan: ConvertPlan, *, shard_bytes: int) -> dic
         TrajectoryTables(**{name: np.zeros(shape, dtype=TABLE_DTYPES[name]) for name, shape in shapes.items()})
     )
     parts: Counter[str] = Counter()
-    specs = meshes.specs(dims=len(source.axes), codec="none", shard_bytes=shard_bytes)
+    specs = meshes.specs(dims=len(source.axes), codec_of_rows=lambda _: "none", shard_bytes=shard_bytes)
     if specs:
         writer.write_json(f"{MESH_GROUP}/zarr.json", GROUP_METADATA)
     for spec in (*plan.arrays.values(), *specs.values()):

@@ -113,7 +113,10 @@ def test_a_sample_of_everything_takes_no_longer_than_it_says(tmp_path: Path) -> 
 
 def test_compression_is_taken_from_the_sample(tmp_path: Path) -> None:
     frames = [np.round(wave_frames((64, 64), num_frames=8, seed=seed), 1) for seed in range(8)]
-    source, settings = MemorySource.grid(frames), ConvertSettings(codec="blosc-zstd", page_points=256)
+    source, settings = (
+        MemorySource.grid(frames),
+        ConvertSettings(codec="blosc-zstd", min_compressed_bytes=1, page_points=256),
+    )
     made = forecast(source, settings, scratch=tmp_path)
     convert(source, tmp_path / "s", settings)
     found = inspect_store(ups_data.open_store(tmp_path / "s"))
@@ -172,7 +175,7 @@ def printed(made: Forecast) -> str:
 
 def test_the_record_is_json_and_the_tables_tell_it(tmp_path: Path) -> None:
     source = GEOMETRIES["plane"]("float32")
-    made = forecast(source, ConvertSettings(codec="zstd"), scratch=tmp_path, sample_bytes=4096)
+    made = forecast(source, ConvertSettings(codec="zstd", min_compressed_bytes=1), scratch=tmp_path, sample_bytes=4096)
     content = json.loads(json.dumps(made.to_dict(), allow_nan=False))
     assert content["size_bytes"] == sum(part["size_bytes"] for part in content["parts"])
     assert content["memory"]["total_bytes"] > 0

@@ -63,11 +63,29 @@ def test_a_frame_larger_than_a_shard_gets_one_of_its_own() -> None:
 
 def test_what_is_set_is_kept() -> None:
     settings = ConvertSettings(page_points=4, num_strata=3, block_points=2, curve="morton", codec="zstd", seed=9)
+    every_row = settings.model_copy(update={"min_compressed_bytes": 1})
     plan = plan_conversion(lines(3), settings)
     layout = plan.layout
     assert (layout.page_points, layout.num_strata, layout.block_points) == (4, 3, 2)
     assert (layout.curve, layout.seed) == ("morton", 9)
-    assert {spec.codec for spec in plan.arrays.values()} == {"zstd"}
+    assert {spec.codec for spec in plan.arrays.values()} == {"none"}
+    assert {spec.codec for spec in plan_conversion(lines(3), every_row).arrays.values()} == {"zstd"}
+
+
+def test_short_rows_are_not_compressed() -> None:
+    """Frames of 16 KiB and pages of values of 8 KiB and more are, ids of 4 KiB are not."""
+    source = MemorySource.grid([np.zeros((2, 3, 64, 64), dtype="float32")])
+    plan = plan_conversion(source, ConvertSettings(codec="zstd", page_points=1024))
+    codecs = {key: (spec.codec_of_chunk.chunk_bytes, spec.codec) for key, spec in plan.arrays.items()}
+    assert codecs == {
+        "fields": (16384, "zstd"),
+        "pages/values": (12288, "zstd"),
+        "pages/index": (4096, "none"),
+        "pages/importance": (4096, "none"),
+    }
+    settings = ConvertSettings(codec="zstd", page_points=1024, min_compressed_bytes=12289)
+    plan = plan_conversion(source, settings)
+    assert {key for key, spec in plan.arrays.items() if spec.codec == "zstd"} == {"fields"}
 
 
 def test_dense_frames_may_be_left_out_and_cannot_be_forced() -> None:

@@ -38,7 +38,9 @@ coordinates: {file: points.npy}
 times: {start: 0, step: 1}
 """
 CHOICES = {
-    "grids": ConvertSettings(shard_mib=1, codec="zstd", splits={"train": 0.5, "valid": 0.5}, seed=3),
+    "grids": ConvertSettings(
+        shard_mib=1, codec="zstd", min_compressed_bytes=1, splits={"train": 0.5, "valid": 0.5}, seed=3
+    ),
     "clouds": ConvertSettings(shard_mib=1, num_strata=2),
     "blocks": ConvertSettings(shard_mib=1, frames_per_block=2, dense="rebuilt"),
 }

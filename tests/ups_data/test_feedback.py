@@ -75,10 +75,11 @@ def test_draws_change_once_losses_are_known(store: ups_data.Store) -> None:
     assert count == 13
 
 
-def test_budgets_and_weights_of_an_emphasis(store: ups_data.Store) -> None:
-    """Shares follow N_s e_s beside the floor; each weight is one over N times the chance to be drawn; starts stay."""
+@pytest.mark.parametrize("trust", [0.5, 1.0])
+def test_budgets_and_weights_of_an_emphasis(store: ups_data.Store, trust: float) -> None:
+    """Shares follow N_s e_s beside floor and map; each weight is 1 / (N times the chance to be drawn); starts stay."""
     layout = store.layout(0)
-    sampler = ups_data.AdaptiveSampler(0.2, uniform_share=0.1)
+    sampler = ups_data.AdaptiveSampler(0.2, uniform_share=0.1, feedback=FeedbackRule(trust=trust))
     starts = []
     for emphasis in (None, (1.0, 1.0, 1.0, 1.0), (1.0, 2.0, 4.0, 1.0), (9.0, 0.1, 0.1, 0.1)):
         key = DrawKey(seed=0, epoch=1, sample=2, emphasis=emphasis)
@@ -91,6 +92,9 @@ def test_budgets_and_weights_of_an_emphasis(store: ups_data.Store) -> None:
         if emphasis is not None:
             wanted = layout.stratum_points * np.array(emphasis)
             wanted = 0.1 * layout.stratum_points / layout.num_points + 0.9 * wanted / wanted.sum()
+            wanted = trust * wanted + (1 - trust) * ups_data.ImportanceSampler(0.2, uniform_share=0.1).shares(
+                layout, key
+            )
             np.testing.assert_allclose(sampler.shares(layout, key), wanted)
             order = np.argsort(wanted)
             free = (budgets > 1) & (budgets < layout.stratum_pages)
@@ -200,7 +204,7 @@ def test_draws_fall_back_where_losses_tell_nothing(store: ups_data.Store, why: s
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"every": 0}, {"lag": -1}, {"decay": 1.5}, {"warmup": -1}, {"least_effective": -1.0}]
+    "wrong", [{"every": 0}, {"lag": -1}, {"decay": 1.5}, {"warmup": -1}, {"trust": 1.1}, {"least_effective": -1.0}]
 )
 def test_rules_that_make_no_sense_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(SamplerError, match="feedback needs"):

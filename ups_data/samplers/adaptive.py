@@ -15,11 +15,12 @@ _RULE = FeedbackRule()
 
 
 class AdaptiveSampler(PageSampler):
-    """Gives each stratum the share lambda * N_s / N + (1 - lambda) * N_s e_s / sum N e of the pages.
+    """Gives each stratum the share lambda * N_s / N + (1 - lambda) * N_s e_s / sum N e of one half of the pages.
 
     e_s is the root of the mean loss of the stratum's points, as `loader.feedback(batch, per_query_loss)` tells it. The
     gradient of a squared error grows with the error itself, so these are the shares of least variance of the gradient
-    (Neyman 1934). Before anything is known, and where too little is, draws are those of `ImportanceSampler`.
+    (Neyman 1934). The other half (`feedback.trust` says how much) is shared out as by `ImportanceSampler`, since the
+    gradient of a network is not its error alone; and so is all of it before anything is known, and where too little is.
 
     Weights are exact whatever is fed back: it changes how many pages a stratum gets, never which. Runs of pages begin
     anew in every draw. (Starts that walk through the pages, as other samplers have them, would have had their say in
@@ -47,13 +48,15 @@ class AdaptiveSampler(PageSampler):
     ) -> None:
         super().__init__(ratio, num_queries, weights=weights, walk=False)
         self.uniform_share = share_of("uniform_share", uniform_share)
-        self.feedback = feedback
+        self.feedback: FeedbackRule = feedback
 
     def shares(self, layout: PageLayout, key: DrawKey) -> Float64[np.ndarray, " stratum"]:
-        """Return the mixture of size and emphasised size, or of size and importance where there is no emphasis."""
+        """Return the mixture of size, importance, and emphasised size where there is an emphasis."""
         uniform_share = self.uniform_share(key.step)
+        offline = page_shares(layout, uniform_share=uniform_share)
         if key.emphasis is None or len(key.emphasis) != layout.num_strata:
-            return page_shares(layout, uniform_share=uniform_share)
+            return offline
         by_size = layout.stratum_points / layout.num_points
         emphasised = by_size * np.array(key.emphasis)
-        return uniform_share * by_size + (1 - uniform_share) * emphasised / emphasised.sum()
+        learnt = uniform_share * by_size + (1 - uniform_share) * emphasised / emphasised.sum()
+        return (1 - self.feedback.trust) * offline + self.feedback.trust * learnt

@@ -90,14 +90,16 @@ class FeedbackRule:
 
     Losses are gathered over `every` global steps; what was gathered before is multiplied by `decay` and added to. Draws
     of step t know of the losses of steps before t - lag, rounded down to a multiple of `every`: that is what makes them
-    the same for any number of workers, as long as these and the device are less than `lag` batches ahead. Where a loss is
-    not finite, those of its `every` steps are left out, and draws go by the maps of the store until the next change.
+    the same for any number of workers, as long as these and the device are less than `lag` batches ahead. Where a loss
+    is not finite, those of its `every` steps are left out, and draws go by the maps of the store until the next change.
 
     Attributes:
         every: global steps between two changes of the emphasis.
         lag: global steps between a loss and the first draw that may know of it.
         decay: what is left of older losses at each change, from 0 (none) to 1 (all).
         warmup: global steps of losses before anything changes.
+        trust: share of the budgets that goes by the losses, in [0, 1]; the rest goes by the maps of the store. A
+            defensive mixture (Owen and Zhou 2000): losses that say nothing cost little.
         least_effective: effective number of losses, (sum q)^2 / sum q^2, that each stratum needs: with fewer, a few
             large losses would decide, and draws go by the maps of the store.
     """
@@ -106,13 +108,14 @@ class FeedbackRule:
     lag: int = 50
     decay: float = 0.9
     warmup: int = 200
+    trust: float = 0.5
     least_effective: float = 32.0
 
     def __post_init__(self) -> None:
         if self.every < 1 or self.lag < 0 or self.warmup < 0:
             raise SamplerError(f"feedback needs every >= 1, lag >= 0 and warmup >= 0, got {self}")
-        if not (0 <= self.decay <= 1 and self.least_effective >= 0):
-            raise SamplerError(f"feedback needs a decay in [0, 1] and least_effective >= 0, got {self}")
+        if not (0 <= self.decay <= 1 and 0 <= self.trust <= 1 and self.least_effective >= 0):
+            raise SamplerError(f"feedback needs decay and trust in [0, 1] and least_effective >= 0, got {self}")
 
     def known(self, step: int) -> int:
         """Return how many steps the draws of a global step know the losses of."""

@@ -5,6 +5,7 @@ Meshes that trajectories share are stored once; the tables tell which mesh a tra
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,14 +39,14 @@ class MeshRows:
 
 
 def mesh_specs(
-    sizes: Int64[np.ndarray, "mesh 3"], *, dims: int, codec: CodecName, shard_bytes: int
+    sizes: Int64[np.ndarray, "mesh 3"], *, dims: int, codec_of_rows: Callable[[int], CodecName], shard_bytes: int
 ) -> dict[str, ArraySpec]:
     """Describe the arrays of all meshes.
 
     Args:
         sizes: nodes, cells and corners of each mesh.
         dims: axes of the domain.
-        codec: of the rows.
+        codec_of_rows: codec of an array whose rows have so many bytes.
         shard_bytes: uncompressed size that a shard should have.
     """
     specs = {}
@@ -59,7 +60,7 @@ def mesh_specs(
             chunk_shape=chunk,
             rows_per_shard=int(min(rows, max(1, shard_bytes // row_bytes))),
             dtype=dtype,
-            codec=codec,
+            codec=codec_of_rows(row_bytes),
             dimension_names=("row", "dim", "entry") if key == NODES else ("row", "entry"),
         )
     return specs

@@ -360,8 +360,9 @@ class ZarrStore(Store):
             },
         }
         entries = (spec.shape[0], channels if spec.key == FIELDS else 1)
-        found = (spec.dtype, spec.chunk_shape, spec.codec, spec.num_rows)
-        if found != (*wanted[spec.key], manifest.codec, math.prod(entries)) or spec.rows_per_shard > spec.num_rows:
+        found = (spec.dtype, spec.chunk_shape, spec.num_rows)
+        is_asked_for = found == (*wanted[spec.key], math.prod(entries)) and spec.codec in ("none", manifest.codec)
+        if not is_asked_for or spec.rows_per_shard > spec.num_rows:
             raise CorruptionError(
                 f"{self.location}/{spec.key}/zarr.json has dtype {spec.dtype}, chunks {spec.chunk_shape}, codec "
                 f"{spec.codec} and shards of {spec.rows_per_shard} of {spec.num_rows} rows, which is not what the "

@@ -102,6 +102,7 @@ class FeedbackConfig(Record):
     lag: AtLeastZero | None = None
     decay: Annotated[float, pydantic.Field(ge=0, le=1)] | None = None
     warmup: AtLeastZero | None = None
+    trust: Annotated[float, pydantic.Field(ge=0, le=1)] | None = None
     least_effective: Annotated[float, pydantic.Field(ge=0)] | None = None
 
     def build(self) -> FeedbackRule:

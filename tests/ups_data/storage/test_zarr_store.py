@@ -96,8 +96,19 @@ def test_every_flipped_bit_of_a_manifest_is_refused(plain):
         flipped = bytearray(content)
         flipped[place] ^= 1 << int(random.integers(8))
         (plain / "manifest.json").write_bytes(flipped)
+        if says_the_same(bytes(flipped), content):
+            assert ups_data.open_store(plain).manifest == Manifest.model_validate_json(content)
+            continue
         with pytest.raises((SchemaError, CorruptionError), match=r"manifest\.json"):
             ups_data.open_store(plain)
+
+
+def says_the_same(flipped: bytes, content: bytes) -> bool:
+    """Return whether other text is the same JSON: 1E-5 for 1e-5, or a digit beyond what a float holds."""
+    try:
+        return bool(json.loads(flipped) == json.loads(content))
+    except ValueError:
+        return False
 
 
 def test_the_hash_of_every_file_binds_it(copy):

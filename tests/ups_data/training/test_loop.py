@@ -81,7 +81,7 @@ def test_a_run_with_adaptive_draws_goes_on_to_the_same_bits(make_config: MakeCon
     assert same_weights(whole, train(config, output=tmp_path / "parts", resume=True))
     learnt = Checkpoint.load(tmp_path / "whole" / CHECKPOINT_NAME).header.progress.loader["feedback"]
     assert learnt["next_step"] == 12
-    assert learnt["emphases"][-1][1] is not None
+    assert learnt["learnt"][0]["emphases"][-1][1] is not None
     loss = {"lambda_forward": 0.0, "lambda_rollout": 0.0, "lambda_inv_enc": 1.0}
     with pytest.raises(ConfigError, match="adaptive learns from forward errors"):
         train(config.with_changes(loss=loss))
