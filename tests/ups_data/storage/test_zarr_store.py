@@ -90,14 +90,14 @@ def test_only_files_that_are_never_read_may_flip_unseen(plain):
 
 
 def test_every_flipped_bit_of_a_manifest_is_refused(plain):
-    content = (plain / "manifest.json").read_bytes()
+    content, intact = (plain / "manifest.json").read_bytes(), ups_data.open_store(plain).manifest
     random = np.random.default_rng(5)
     for place in random.integers(0, len(content), size=150).tolist():
         flipped = bytearray(content)
         flipped[place] ^= 1 << int(random.integers(8))
         (plain / "manifest.json").write_bytes(flipped)
         if says_the_same(bytes(flipped), content):
-            assert ups_data.open_store(plain).manifest == Manifest.model_validate_json(content)
+            assert ups_data.open_store(plain).manifest == intact
             continue
         with pytest.raises((SchemaError, CorruptionError), match=r"manifest\.json"):
             ups_data.open_store(plain)
