@@ -13,7 +13,7 @@ from jaxtyping import Float
 
 from ups_data.collate import SparseBatch, collate_samples
 from ups_data.dataset import SparseSample
-from ups_data.errors import ConfigError
+from ups_data.errors import ConfigError, suggest
 from ups_data.inference.decode import QUERY_CHUNK, decode_dense
 from ups_data.inference.points import PointSet
 from ups_data.models import Lattice, NeuralOperator
@@ -44,11 +44,15 @@ class RolloutPlan:
         """Refuse a plan that a model cannot follow.
 
         Raises:
-            ConfigError: an input field is neither predicted nor held.
+            ConfigError: an input field is neither predicted nor held, or a held one that there is not.
         """
         if self.reencode_every is None:
             return
         predicted = {field.name for field in model.problem.target_fields}
+        names = [field.name for field in model.problem.input_fields]
+        for name in self.held_fields:
+            if name not in names:
+                raise ConfigError(f"held_fields names {name!r}, which the model does not read. {suggest(name, names)}")
         for field in model.problem.input_fields:
             if field.name not in predicted | set(self.held_fields):
                 raise ConfigError(

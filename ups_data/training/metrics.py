@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from ups_data.collate import SparseBatch, collate_samples
 from ups_data.dataset import QueryDataset
@@ -89,18 +89,38 @@ def _errors_by_sample(
     valid = batch.query_mask[:, None, :, None].expand(batch.query_targets.shape)
     if batch.target_valid is not None:
         valid = valid & batch.target_valid
-    target = batch.denormalize(batch.query_targets) * valid
-    error = (batch.denormalize(model.predict(batch, query_chunk=query_chunk)) - target) * valid
+    target = batch.denormalize(batch.query_targets)
+    sizes = {field.name: field.channels for field in model.problem.target_fields}
+    predicted = batch.denormalize(model.predict(batch, query_chunk=query_chunk))
+    return dense_errors(predicted, target, valid, sizes)
+
+
+def dense_errors(
+    predicted: Float[torch.Tensor, "batch time query channel"],
+    target: Float[torch.Tensor, "batch time query channel"],
+    valid: Bool[torch.Tensor, "batch time query channel"],
+    sizes: Mapping[str, int],
+) -> dict[str, Float[torch.Tensor, " batch"]]:
+    """Return `relative_l2`, and `vrmse NAME` and `nrmse NAME` of each field, of each sample; see `DenseErrors`.
+
+    Args:
+        predicted: in physical units; finite also where it does not count.
+        target: the same of the truth.
+        valid: what counts.
+        sizes: channels of each field, in their order.
+    """
+    target = target * valid
+    error = (predicted - target) * valid
     entries = valid.sum(dim=(1, 2), keepdim=True).clamp(min=1)
     mean = target.sum(dim=(1, 2), keepdim=True) / entries
     centred = (target - mean) * valid
     found = {"relative_l2": _ratio_of_norms(error, target)}
     start = 0
-    for field in model.problem.target_fields:
-        part = slice(start, start + field.channels)
-        found[f"vrmse {field.name}"] = _ratio_of_norms(error[..., part], centred[..., part])
-        found[f"nrmse {field.name}"] = _ratio_of_norms(error[..., part], target[..., part])
-        start += field.channels
+    for name, channels in sizes.items():
+        part = slice(start, start + channels)
+        found[f"vrmse {name}"] = _ratio_of_norms(error[..., part], centred[..., part])
+        found[f"nrmse {name}"] = _ratio_of_norms(error[..., part], target[..., part])
+        start += channels
     return found
 
 
