@@ -20,8 +20,8 @@ from ups_data.errors import ConfigError
 from ups_data.training import TrainConfig, load_config
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
-Part = Literal["time", "steps", "resolution", "matrix"]
-PARTS: tuple[Part, ...] = ("time", "steps", "resolution", "matrix")
+Part = Literal["time", "steps", "resolution", "schedule", "matrix"]
+PARTS: tuple[Part, ...] = ("time", "steps", "resolution", "schedule", "matrix")
 EVALUATIONS = 8
 
 
@@ -89,7 +89,7 @@ class Arm:
     def name(self) -> str:
         """Return it in words."""
         if self.draws == "dense":
-            words = "dense"
+            words = "dense" + (f", {self.more:g} times the steps" if self.more != 1 else "")
         else:
             words = f"{self.draws} {self.ratio:g}" + (", few to many" if self.curriculum else "")
         return words + (", plain decoder" if self.decoder == "global" else "")
@@ -180,6 +180,8 @@ def arms_of(part: Part, case: Case) -> Sequence[Arm]:
         return (DENSE, *(Arm(draws=kind, ratio=ratio) for kind in kinds for ratio in (0.3, 0.1)))
     if part == "resolution" and case.recipe == "burgers":
         return (DENSE, *(Arm(draws=kind, ratio=ratio) for kind in ("stratified", "importance") for ratio in (0.3, 0.1)))
+    if part == "schedule" and case.name in MAIN:
+        return (DENSE, replace(DENSE, more=RECIPES[case.name].more))
     if part == "matrix" and case.name in MAIN:
         sparse = (
             Arm(draws=kind, ratio=ratio, curriculum=ramp)

@@ -4,6 +4,7 @@ r"""Train sparse against dense: dense test error by equal steps and by equal tim
 time: how long a sparse run takes to the last dense test error of the dense run, over the time of that run;
 steps: the gap at equal steps on resolved fields, 256 x 256;
 resolution: that gap from 32 x 32 to 256 x 256, the same fields on coarser grids;
+schedule: dense runs of as many steps as the sparse ones of the first part, whose learning rate stays high for longer;
 matrix: four ratios by four samplers, with and without a curriculum, at equal steps.
 
 A finished run is a line of the output file: settings, and a curve of steps, CPU seconds, wall-clock seconds and dense
@@ -12,7 +13,7 @@ Training runs in one thread; its CPU seconds do not depend on what else the mach
 Evaluations count in neither.
 
 The winds are a file of Debian's package ferret-datasets (apt-get download ferret-datasets; dpkg-deb -x ...). The other
-fields are generated, which needs exponax: pip install "ups-data[demo]".
+fields are generated, which needs exponax: pip install "ups-data[demo,netcdf]".
 
 Example: scripts/study_accuracy.py --data study --winds monthly_navy_winds.cdf \
              --output docs/accuracy.jsonl --report docs/accuracy.md
