@@ -14,7 +14,7 @@ from jaxtyping import Float64, Int64, Shaped, UInt8
 from preprocess.settings import ConvertSettings
 from preprocess.sources.base import Source, TrajectoryInfo
 from ups_data.errors import ConfigError, SchemaError, SourceError
-from ups_data.importance import Subject, check_metrics, default_recipe
+from ups_data.importance import Subject, check_metrics, default_recipe, pin_recipe
 from ups_data.pages import FrameBlocks, cut_blocks, default_block_points, default_num_strata, default_page_points
 from ups_data.random import Stream, generator
 from ups_data.schema import MAX_POINTS, Estimand, ImportanceSpec, LayoutSpec, Name
@@ -144,6 +144,9 @@ def plan_conversion(source: Source, settings: ConvertSettings) -> ConvertPlan:
         SourceError: the source has no trajectory, or one with too many points.
         ConfigError: settings that cannot hold for this source.
     """
+    infos = source.trajectories
+    if not infos:
+        raise SourceError(f"{source.name} holds no trajectory")
     subject = Subject(
         kind=source.kind,
         axes=tuple(axis.name for axis in source.axes),
@@ -151,11 +154,10 @@ def plan_conversion(source: Source, settings: ConvertSettings) -> ConvertPlan:
         specs=source.axes,
         boundaries=source.boundaries,
         missing_fields=source.missing_fields,
+        parameters=tuple(infos[0].parameters),
+        least_frames=min(info.num_frames for info in infos),
     )
     importance = _plan_importance(source, settings, subject)
-    infos = source.trajectories
-    if not infos:
-        raise SourceError(f"{source.name} holds no trajectory")
     if unknown := sorted(source.missing_fields - {field.name for field in source.fields}):
         raise SourceError(f"{source.name} declares missing values of {unknown}, which are none of its fields")
     num_points = np.array([info.num_points for info in infos], dtype=np.int64)
@@ -198,8 +200,8 @@ def plan_conversion(source: Source, settings: ConvertSettings) -> ConvertPlan:
 
 
 def _plan_importance(source: Source, settings: ConvertSettings, subject: Subject) -> ImportanceSpec:
-    recipe = settings.importance or default_recipe()
     try:
+        recipe = pin_recipe(settings.importance or default_recipe())
         check_metrics(recipe, subject)
     except (SchemaError, ConfigError) as error:
         raise ConfigError(f"{source.name}: {error}") from error

@@ -60,6 +60,8 @@ def describe_begun(
             "notes": list(source.notes),
         },
         "settings": settings.model_dump(mode="json"),
+        # What the recipe became: a checkpoint under the same path may be another one by now.
+        "importance": partition.plan.importance.model_dump(mode="json"),
         "arrays": {key: asdict(array) for key, array in partition.plan.arrays.items()},
         "block_bytes": partition.block_bytes,
         "task_bytes": partition.task_bytes,

@@ -16,7 +16,7 @@ from __future__ import annotations
 import hashlib
 import io
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
@@ -299,25 +299,40 @@ class Worker:
         measures = ground.measures if plan.estimand == "integral" else None
         begun: deque[ImportanceMap] = deque()
         number, ended = 0, 0
-        previous = None
+        recent: deque[Float[np.ndarray, "channel *space"]] = deque(maxlen=1)
         for start, chunk in frames.chunks(0, frames.num_frames):
             self._refuse_bad_values(trajectory, start, chunk)
             for frame in chunk:
                 if ended + len(begun) < len(ranges) and ranges[ended + len(begun)][0] == number:
                     begun.append(ImportanceMap(plan.importance, ground.geometry, plan.subject))
-                    if previous is not None:
-                        begun[-1].precede(previous)
+                    self._begin_block(trajectory, ranges[ended + len(begun) - 1], begun[-1], recent)
+                    if not number and len(ranges) > 1:
+                        recent = deque(maxlen=begun[-1].num_preceding)
                 for importance in begun:
                     importance.update(frame)
                 if self._bench.counted[trajectory]:
-                    statistics.update(frame, previous)
-                previous = frame
+                    statistics.update(frame, recent[-1] if recent else None)
+                recent.append(frame)
                 number += 1
                 while begun and sum(ranges[ended]) == number:
                     yield self._finish_importance(trajectory, ranges[ended], begun.popleft(), measures)
                     ended += 1
             if number < frames.num_frames:
-                previous = chunk[-1].copy()  # the next chunk may lie in the memory of this one
+                # The next chunk may lie in the memory of this one.
+                recent = deque((frame.copy() for frame in recent), maxlen=recent.maxlen)
+
+    def _begin_block(
+        self,
+        trajectory: int,
+        frames: tuple[int, int],
+        importance: ImportanceMap,
+        preceding: Sequence[Float[np.ndarray, "channel *space"]],
+    ) -> None:
+        """Tell the map of a block of frames what it may know of the trajectory."""
+        start, count = frames
+        times = self._bench.source.trajectories[trajectory].times[start - len(preceding) : start + count]
+        parameters = self._bench.partition.plan.parameters[trajectory]
+        importance.begin(tuple(preceding), times.astype(np.float64), parameters)
 
     def _finish_importance(
         self,

@@ -20,7 +20,7 @@ from ups_data.yaml_records import parse_record, parse_yaml
 
 _IMPORTANCE_HELP = (
     f"Metrics and weights: gradient=1,temporal_change=1. One of {', '.join(METRICS)}, or your own: module:function. "
-    "distance:NAME tells what to: a boundary, a mask, missing or edges. "
+    "distance:NAME tells what to: a boundary, a mask, missing or edges; error:CHECKPOINT whose errors. "
     "Beside them exponent, floor, and clip.quantile or clip.times_mean."
 )
 

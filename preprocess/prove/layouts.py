@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
-from jaxtyping import Float64, Int32
+from jaxtyping import Float, Float64, Int32
 
 from preprocess.convert import Progress
 from preprocess.prove.integrands import CHANGE, SQUARE, choose_frames
@@ -157,6 +157,8 @@ def _subject(store: Store) -> Subject:
         specs=manifest.geometry.axes,
         boundaries=manifest.boundaries,
         missing_fields=frozenset(manifest.missing_fields),
+        parameters=tuple(parameter.name for parameter in manifest.parameters),
+        least_frames=int(store.tables.num_frames.min()),
     )
 
 
@@ -231,18 +233,27 @@ class _Trial:
         ground: tuple[Geometry, Int32[np.ndarray, " point"]],
     ) -> PageTable:
         geometry, order = ground
+        store = self._store
         importance = ImportanceMap(candidate.importance, geometry, self._subject)
-        before = frames.start - 1 if frames.start else None
-        for frame in frames if before is None else (before, *frames):
-            dense = self._store.read_dense(trajectory, [frame])[0].reshape(-1, *geometry.shape)
-            (importance.precede if frame == before else importance.update)(dense)
+
+        def read(frame: int) -> Float[np.ndarray, "channel *space"]:
+            return store.read_dense(trajectory, [frame])[0].reshape(-1, *geometry.shape)
+
+        first = max(0, frames.start - importance.num_preceding)
+        importance.begin(
+            [read(frame) for frame in range(first, frames.start)],
+            store.times(trajectory)[first : frames.stop],
+            store.parameters(trajectory),
+        )
+        for frame in frames:
+            importance.update(read(frame))
         return build_pages(
-            importance.result(self._store.measures(trajectory) if self._is_integral else None),
+            importance.result(store.measures(trajectory) if self._is_integral else None),
             order,
-            page_points=self._store.manifest.layout.page_points,
+            page_points=store.manifest.layout.page_points,
             num_strata=candidate.num_strata,
             block_points=candidate.block_points,
-            seed=self._store.manifest.layout.seed,
+            seed=store.manifest.layout.seed,
             key=(trajectory, block),
         )
 

@@ -8,7 +8,14 @@ from ups_data.importance.base import (
     RootMeanSquareMetric,
     Subject,
 )
-from ups_data.importance.recipe import DEFAULT_METRICS, METRICS, ImportanceMap, check_metrics, default_recipe
+from ups_data.importance.recipe import (
+    DEFAULT_METRICS,
+    METRICS,
+    ImportanceMap,
+    check_metrics,
+    default_recipe,
+    pin_recipe,
+)
 
 __all__ = [
     "DEFAULT_METRICS",
@@ -22,4 +29,5 @@ __all__ = [
     "Subject",
     "check_metrics",
     "default_recipe",
+    "pin_recipe",
 ]

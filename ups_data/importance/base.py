@@ -34,6 +34,8 @@ class Subject:
         specs: extent, period and kind of each axis; empty where they are not known, and then all are linear.
         boundaries: conditions on the boundary of the domain that the source tells.
         missing_fields: fields that may lack values.
+        parameters: names of the scalars of a trajectory, in order.
+        least_frames: frames of the shortest trajectory; None where it is not known.
     """
 
     kind: GeometryKind
@@ -42,6 +44,8 @@ class Subject:
     specs: tuple[AxisSpec, ...] = ()
     boundaries: tuple[BoundarySpec, ...] = ()
     missing_fields: frozenset[str] = frozenset()
+    parameters: tuple[str, ...] = ()
+    least_frames: int | None = None
 
     @property
     def num_channels(self) -> int:
@@ -105,10 +109,11 @@ class ImportanceMetric(ABC):
     """Accumulates maps over the frames of one trajectory: one map a channel, or one a field, as the metric has it.
 
     Memory is a few arrays of one frame's size, whatever the number of frames. `needs_grid` tells whether the metric
-    is defined on grids only.
+    is defined on grids only, `num_preceding` how many frames before the first one it looks at, where they exist.
     """
 
     needs_grid: ClassVar[bool] = False
+    num_preceding: int = 1
 
     def __init__(self, geometry: Geometry, subject: Subject) -> None:
         self.geometry = geometry
@@ -119,8 +124,21 @@ class ImportanceMetric(ABC):
         """Say why the metric cannot be taken of such data, to follow its name in a message; None where it can."""
         return ON_GRIDS_ONLY if cls.needs_grid and subject.kind != "grid" else None
 
+    def begin(  # noqa: B027  most metrics need to know nothing
+        self, times: Float64[np.ndarray, " frame"], parameters: Float64[np.ndarray, " parameter"]
+    ) -> None:
+        """Hear of the trajectory, before any frame comes.
+
+        Args:
+            times: of all frames that will come, those that precede among them.
+            parameters: scalars, in the order of `Subject.parameters`.
+        """
+
     def precede(self, frame: Float[np.ndarray, "channel *space"]) -> None:  # noqa: B027  most metrics need none
-        """Take the frame before the first one that is added, where there is one; for metrics of steps in time."""
+        """Take a frame before the first one that is added; for metrics of steps in time.
+
+        They come in order, the last `num_preceding` of those that there are.
+        """
 
     @abstractmethod
     def update(self, frame: Float[np.ndarray, "channel *space"]) -> None:

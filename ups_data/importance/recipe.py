@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from jaxtyping import Bool, Float, Float64, Int64
 
@@ -10,6 +12,7 @@ from ups_data.importance.base import Geometry, ImportanceMetric, Subject
 from ups_data.importance.curvature import CurvatureMetric
 from ups_data.importance.custom import FunctionFactory, is_custom, load_factory
 from ups_data.importance.distance import DistanceMetric, distance_to
+from ups_data.importance.error import ERROR, check_error, is_error, load_error, pin_error
 from ups_data.importance.gradient import GradientMetric
 from ups_data.importance.temporal_change import TemporalChangeMetric
 from ups_data.importance.value import ValueMetric
@@ -47,9 +50,12 @@ def check_metrics(spec: ImportanceSpec, subject: Subject | None = None) -> None:
         ConfigError: a metric of the user's own that cannot be imported, or is none.
     """
     for name in spec.metrics:
-        if name not in METRICS and not name.startswith(_DISTANCE_TO) and not is_custom(name):
+        if is_error(name):
+            check_error(name)
+        elif name not in METRICS and not name.startswith(_DISTANCE_TO) and not is_custom(name):
             raise SchemaError(
-                f"there is no importance metric {name!r}. {suggest(name, METRICS)} One of your own: module:function."
+                f"there is no importance metric {name!r}. {suggest(name, [*METRICS, ERROR])} One of your own: "
+                f"module:function."
             )
         if subject is None:
             continue
@@ -58,6 +64,21 @@ def check_metrics(spec: ImportanceSpec, subject: Subject | None = None) -> None:
             objection = factory.objection(subject)
             if objection is not None:
                 raise SchemaError(f"importance metric {name!r} {objection}")
+
+
+def pin_recipe(spec: ImportanceSpec) -> ImportanceSpec:
+    """Return a recipe whose metrics name by content what they read from files, so that it measures the same again.
+
+    Raises:
+        ConfigError: there is no such file, or it is not the one that is pinned already.
+    """
+    metrics: dict[str, float] = {}
+    for name, weight in spec.metrics.items():
+        pinned = pin_error(name) if is_error(name) else name
+        if pinned in metrics:
+            raise ConfigError(f"importance metric {name!r} stands twice in the recipe: give it one weight")
+        metrics[pinned] = weight
+    return spec.model_copy(update={"metrics": metrics})
 
 
 def default_recipe() -> ImportanceSpec:
@@ -81,10 +102,29 @@ class ImportanceMap:
         # Which points had a value in any frame so far; True where all had one.
         self._seen: Bool[np.ndarray, " point"] | bool = False
 
-    def precede(self, frame: Float[np.ndarray, "channel *space"]) -> None:
-        """Take the frame before the first one, where there is one; it is not one of the map's own."""
+    @property
+    def num_preceding(self) -> int:
+        """How many frames before the first one are of use, where they exist."""
+        return max(metric.num_preceding for metric in self._metrics.values())
+
+    def begin(
+        self,
+        preceding: Sequence[Float[np.ndarray, "channel *space"]],
+        times: Float64[np.ndarray, " frame"],
+        parameters: Float64[np.ndarray, " parameter"],
+    ) -> None:
+        """Hear of the trajectory, before the first frame is added.
+
+        Args:
+            preceding: the last frames before it; they are none of the map's own.
+            times: of these and of all frames that will be added.
+            parameters: scalars of the trajectory, in the order of `Subject.parameters`.
+        """
         for metric in self._metrics.values():
-            metric.precede(frame)
+            skipped = max(0, len(preceding) - metric.num_preceding)
+            metric.begin(times[skipped:], parameters)
+            for frame in preceding[skipped:]:
+                metric.precede(frame)
 
     def update(self, frame: Float[np.ndarray, "channel *space"]) -> None:
         """Add the next frame; NaN where values are missing."""
@@ -154,6 +194,8 @@ class ImportanceMap:
 def _factory(name: str) -> type[ImportanceMetric] | FunctionFactory:
     if name.startswith(_DISTANCE_TO):
         return distance_to(name.removeprefix(_DISTANCE_TO))
+    if is_error(name):
+        return load_error(name)
     return METRICS[name] if name in METRICS else load_factory(name)
 
 

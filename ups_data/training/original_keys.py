@@ -7,7 +7,8 @@ A section `training` holds them. What it says becomes, before a configuration is
 * `query_sample_ratio`, `query_sampling_mode`, `query_sampling_schedule`, `query_sample_start_ratio`,
   `query_sample_end_ratio`, `query_sample_start_epoch`: the same
 * `importance_metric: error`, `importance_window`: `sampler.kind: adaptive`, whose budgets change once an epoch and
-  forget at 1 / window a change; other metrics: nothing, they must be among those that the store was converted with
+  forget at 1 / window a change; until then draws are by the store's maps, which may be errors of an earlier run
+  (`error:CHECKPOINT`); other metrics: nothing, they must be among those that the store was converted with
 * `lambda_*`, `inverse_loss_max_weight`: `loss`, by the same names
 * `inverse_loss_warmup_epochs`: `loss.inverse_loss_warmup_steps`
 * `use_inverse_losses: false`: weights of 0 for the inverse terms

@@ -28,7 +28,7 @@ def test_the_step_that_leads_to_the_first_frame_counts_where_there_is_one() -> N
     # The frame before is none of the map's own: where it alone has a value, there is nothing to draw.
     later = np.where(np.arange(64) < 9, np.nan, frames[1:])
     whole = ImportanceMap(spec, geometry, subject_of(geometry))
-    whole.precede(frames[0])
+    whole.begin(list(frames[:1]), np.arange(3.0), np.empty(0))
     for frame in later:
         whole.update(frame)
     assert whole.num_points == 55
