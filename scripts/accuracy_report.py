@@ -271,8 +271,9 @@ def _draw_curves(axes: Axes, outcomes: Sequence[Outcome], name: str, arms: Seque
             label = arm.name if number == 0 else None
             axes.plot(across, [point.error for point in pair.run.curve], color=colour, lw=1.1, marker=".", label=label)
     axes.set(yscale="log", ylabel="relative L2, all points")
-    if axes.get_legend_handles_labels()[0]:
-        axes.legend(frameon=False)
+    for which in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
+        which("{x:.2g}")
+    _add_legend(axes)
 
 
 def _draw_gaps(axes: Axes, outcomes: Sequence[Outcome]) -> None:
@@ -305,5 +306,9 @@ def _finish_gaps(axes: Axes, places: Sequence[str]) -> None:
     axes.axhline(0, color="#999999", lw=0.8)
     axes.set_ylabel("gap to dense, %")
     axes.set_xticks(range(len(places)), places)
+    _add_legend(axes)
+
+
+def _add_legend(axes: Axes) -> None:
     if axes.get_legend_handles_labels()[0]:
-        axes.legend(frameon=False, ncols=2)
+        axes.legend(fontsize="small", framealpha=0.7, edgecolor="none")

@@ -114,7 +114,8 @@ def run(job: Job, folder: Path, *, steps: int | None = None) -> Outcome:
         def note(record: StepRecord) -> None:
             if record.relative_l2 is not None:
                 cpu = time.process_time() - began - sum(evaluating)
-                curve.append(Point(step=record.step, cpu=cpu, wall=record.seconds, error=record.relative_l2))
+                seconds = {"cpu": round(cpu, 3), "wall": round(record.seconds, 3)}
+                curve.append(Point(step=record.step, **seconds, error=round(record.relative_l2, 6)))
 
         train(config.with_changes(data={"store": str(folder / job.case.name)}), report=note)
     return Outcome(
