@@ -126,14 +126,14 @@ def read_outcomes(path: Path) -> list[Outcome]:
     return [Outcome.from_line(line) for line in lines]
 
 
-def pair_up(outcomes: Sequence[Outcome], case: str, arm: Arm) -> list[Pair]:
+def pair_up(outcomes: Sequence[Outcome], case: str, arm: Arm, *, against: Arm = DENSE) -> list[Pair]:
     """Return the runs of an arm, by seed, each with its dense run; those without one are not there."""
     found = {outcome.key: outcome for outcome in outcomes}
     seeds = sorted(seed for name, other, seed in found if (name, other) == (case, arm))
     return [
-        Pair(run=found[case, arm, seed], dense=found[case, DENSE, seed])
+        Pair(run=found[case, arm, seed], dense=found[case, against, seed])
         for seed in seeds
-        if (case, DENSE, seed) in found
+        if (case, against, seed) in found
     ]
 
 

@@ -92,40 +92,27 @@ def _time_row(arm: Arm, pairs: Sequence[Pair], clock: Clock) -> tuple[str, ...]:
 
 
 def write_schedule(outcomes: Sequence[Outcome], clock: Clock) -> str:
-    """Return the table of dense runs that have as many steps as the recipe."""
+    """Return the table of dense runs that have as many steps as the sparse ones of the first part."""
     rows = []
     for name in MAIN:
         _, long = arms_of("schedule", CASES[name])
-        recipes = {pair.run.seed: pair.run for pair in pair_up(outcomes, name, RECIPES[name])}
-        pairs = [pair for pair in pair_up(outcomes, name, long) if pair.run.seed in recipes]
-        if pairs:
-            against = [Pair(run=recipes[pair.run.seed], dense=pair.run) for pair in pairs]
+        dense = pair_up(outcomes, name, long)
+        if dense:
+            shares = _list((100 * pair.time_share(clock) for pair in dense), "{:.0f} %")
             rows.append(
-                (
-                    CASES[name].title,
-                    f"{pairs[0].run.last.step:,}",
-                    f"{median(pair.run.last.seconds(clock) for pair in pairs):.1f}",
-                    _list(pair.run.last.error for pair in pairs),
-                    _list((100 * pair.time_share(clock) for pair in pairs), "{:.0f} %"),
-                    _list((100 * pair.gap for pair in against), "{:+.1f} %"),
-                    f"{median(pair.cost(clock) for pair in against):.0%}",
-                )
+                (CASES[name].title, long.name, *_gap_cells(pair_up(outcomes, name, long, against=long), clock), shares)
             )
-    header = (
-        "data",
-        "steps",
-        "seconds",
-        "last error: seeds",
-        "time to the short run's error",
-        "recipe: gap after the same steps",
-        "recipe: time",
-    )
-    return f"""## How much of that is the learning rate
+        for arm in arms_of("time", CASES[name])[1:]:
+            pairs = pair_up(outcomes, name, arm, against=long)
+            if pairs:
+                rows.append(("", arm.name, *_gap_cells(pairs, clock), ""))
+    header = ("data", "draws", "error: seeds", "gap: seeds", "median", "time", "time to the short run's error")
+    return f"""## The same without the schedule's help
 
-The runs are short, and a longer one keeps its learning rate high for longer. A dense run of as many steps as
-the recipe therefore reaches the short dense run's error before that run does; the rest is what sparse draws
-give. Held against this longer dense run, after the same steps, the recipe has the gap of the last but one
-column, in the share of its time in the last column.
+The runs are short, and a longer one keeps its learning rate high for longer. A dense run of as many steps as the
+sparse ones above therefore reaches the error of the short dense run in less than that run's time too (last
+column); the rest of the gain is that of sparse draws. Held against this longer dense run, after the same steps,
+the sparse runs above have these gaps, in these shares of its time:
 
 {_table(header, rows)}"""
 
@@ -235,6 +222,10 @@ def _verdict(arm: Arm, pairs: Sequence[Pair]) -> str:
 
 def _median_gap(pairs: Sequence[Pair]) -> str:
     return f"{median(pair.gap for pair in pairs):+.1%}" if pairs else "-"
+
+
+def _in_brackets(pairs: Sequence[Pair]) -> str:
+    return f" ({_list((100 * pair.gap for pair in pairs), '{:+.1f}')})" if pairs else ""
 
 
 def _list(values: Iterable[float], form: str = "{:.4f}") -> str:

@@ -76,13 +76,22 @@ def test_every_run_is_listed_once_and_the_time_comes_first(study: ModuleType) ->
 
 
 def test_a_sparse_run_that_loses_is_told(study: ModuleType, pair: Any, tmp_path: Path) -> None:
+    from accuracy_cases import RECIPES
     from accuracy_report import write_report
 
+    recipe = RECIPES["winds"]
     late = make_outcome(study, study.Arm(draws="uniform", ratio=0.1), {10: 0.5, 40: 0.25})
+    quick = make_outcome(study, recipe, {10: 0.3, 12: 0.1})
+    long = make_outcome(study, study.Arm(draws="dense", more=recipe.more), {32: 0.15, 64: 0.08})
     report = tmp_path / "accuracy.md"
-    write_report([pair.dense, late], report, clock="cpu")
-    told = report.read_text().split("## Where sparse loses")[1]
-    assert "uniform 0.1 is +25.0% behind at equal steps" in told
+    write_report([pair.dense, late, quick, long], report, clock="cpu")
+    told = report.read_text()
+    lost = told.split("## Where sparse loses")[1]
+    assert "uniform 0.1 is +25.0% behind at equal steps" in lost
+    assert recipe.name not in lost
+    assert f"| {recipe.name} | 12 | 12.0 | 0.1000 | 28 % | 28% | held |" in told
+    assert f"| {long.arm.name} | 0.0800 | +0.0 % | +0.0% | 1.00 | 80 % |" in told
+    assert f"| {recipe.name} | 0.1000 | +25.0 % | +25.0% | 0.19 |" in told
     assert "<svg" in report.with_suffix(".svg").read_text()
 
 
