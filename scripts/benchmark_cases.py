@@ -129,11 +129,14 @@ class Taken:
     Attributes:
         total: from asking for the batch to the end of the optimiser's step, the device waited for.
         waited: of it, waiting for the batch and bringing it to the device.
+        cpu: processor time of this process, all of its threads; that of workers is not in it. On a machine that others
+            use too it is steadier than the clock.
         batch_bytes: bytes of the batch.
     """
 
     total: float
     waited: float
+    cpu: float
     batch_bytes: int
 
 
@@ -182,14 +185,19 @@ class Training:
 
     def step(self) -> Taken:
         """Take one step."""
-        began = time.perf_counter()
+        began, cpu = time.perf_counter(), time.process_time()
         batch = self.next_batch()
         arrived = time.perf_counter()
         self._optimizer.zero_grad(set_to_none=True)
         compute_operator_loss_bundle(self.model, batch, self._loss).total.backward()
         self._optimizer.step()
         self.wait_for_device()
-        return Taken(total=time.perf_counter() - began, waited=arrived - began, batch_bytes=batch.num_bytes)
+        return Taken(
+            total=time.perf_counter() - began,
+            waited=arrived - began,
+            cpu=time.process_time() - cpu,
+            batch_bytes=batch.num_bytes,
+        )
 
     def wait_for_device(self) -> None:
         """Wait until the device has done what it was told."""

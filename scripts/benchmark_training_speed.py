@@ -33,6 +33,8 @@ from ups_data.storage import open_store
 COLUMNS = {
     "ms a step": lambda row, _: f"{1e3 * row['seconds']:.0f}",
     "saved": lambda row, dense: saved(row["seconds"], dense["seconds"]),
+    "CPU ms a step": lambda row, _: f"{1e3 * row['cpu']:.0f}",
+    "CPU saved": lambda row, dense: saved(row["cpu"], dense["cpu"]),
     "samples/s": lambda row, _: f"{row['samples_per_second']:.1f}",
     "waiting for data": lambda row, _: f"{row['waited']:.0%}",
     "MB a batch": lambda row, _: f"{row['batch_bytes'] / 1e6:.2f}",
@@ -61,6 +63,7 @@ def measure(case: Case, arguments: argparse.Namespace, folder: Path) -> list[dic
         {
             "ratio": ratio,
             "seconds": statistics.median(step.total for step in steps),
+            "cpu": statistics.median(step.cpu for step in steps),
             "slowest": max(step.total for step in steps),
             "waited": sum(step.waited for step in steps) / sum(step.total for step in steps),
             "samples_per_second": case.batch_size / statistics.median(step.total for step in steps),

@@ -4,7 +4,8 @@
 Prints relative L2, VRMSE and nRMSE by step, dense, beside the error of holding the last input frame (persistence).
 `--output` writes them as JSON, with power spectra on uniform periodic grids; `--plot` draws errors and spectra;
 `--animation` draws the first start beside its truth, frame by frame (1-D and 2-D data). Pictures need matplotlib: pip
-install "ups-data[plots]".
+install "ups-data[plots]". `--ttc` looks for states that conserve what its file says (`configs/ttc/burgers.yaml`), and
+`--output` then holds every candidate of every step.
 
 Example: scripts/rollout.py runs/burgers/last.safetensors --steps 10 --plot rollout.png --animation rollout.gif
 """
@@ -23,16 +24,32 @@ import rich.table
 import typer
 from jaxtyping import Float
 
+from ups_data.dataset import SparseSample
 from ups_data.errors import ConfigError, DatasetError, UpsDataError
-from ups_data.inference import Predictor, RolloutPlan, StepErrors, rollout_errors
+from ups_data.inference import (
+    Predictor,
+    Roll,
+    RolloutPlan,
+    RolloutState,
+    StepErrors,
+    TTCConfig,
+    TTCLog,
+    collect,
+    iterate_rollout,
+    rollout_errors,
+    rollout_ttc,
+)
+from ups_data.models import NeuralOperator
+from ups_data.samplers import FixedSampler
 from ups_data.training import Checkpoint
+from ups_data.yaml_records import parse_record, parse_yaml
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 OK, MISUSE = 0, 2
 _SECONDS_PER_FRAME = 0.3
-_LEAST_POWER = 1e-12  # of the largest: below, there is rounding
+_LEAST_POWER = 1e-10  # of the largest: below, there is rounding
 _KINDS = ("VRMSE", "nRMSE")
 
 
@@ -52,6 +69,12 @@ def main(  # noqa: PLR0913  the options of a command
     held_field: Annotated[
         list[str] | None, typer.Option("--held-field", help="Input field that is not predicted; may be repeated.")
     ] = None,
+    ttc: Annotated[
+        Path | None, typer.Option("--ttc", help="YAML file of a search for states that conserve; see configs/ttc.")
+    ] = None,
+    reward_points: Annotated[
+        int, typer.Option("--reward-points", min=1, help="Points that the search estimates its rewards on.")
+    ] = 512,
     device: Annotated[str, typer.Option("--device", help="As torch names it.")] = "cpu",
     output: Annotated[Path | None, typer.Option("--output", help="Write errors and spectra as JSON.")] = None,
     plot: Annotated[Path | None, typer.Option("--plot", help="Draw errors and spectra: .png, .svg or .pdf.")] = None,
@@ -60,22 +83,60 @@ def main(  # noqa: PLR0913  the options of a command
     """Print the errors of rollouts of a trained model, step by step."""
     plan = RolloutPlan(reencode_every=reencode_every or None, held_fields=tuple(held_field or ()))
     try:
-        predictor = Predictor.of(Checkpoint.load(checkpoint), store, split=split, device=device)
+        search = None if ttc is None else Search(load_ttc(ttc))
+        roll: Roll = iterate_rollout if search is None else search
+        points = FixedSampler(num_queries=1 if search is None else reward_points)
+        predictor = Predictor.of(Checkpoint.load(checkpoint), store, split=split, device=device, sampler=points)
         chosen = [(trajectory, frame) for trajectory in predictor.trajectories[:starts]]
         steps = count_steps(predictor, chosen) if steps is None else steps
-        errors = rollout_errors(predictor, chosen, steps, plan=plan)
+        errors = rollout_errors(predictor, chosen, steps, plan=plan, roll=roll)
         if output is not None:
-            content = {"starts": chosen, "steps": [step.to_dict() for step in errors]}
+            content: dict[str, Any] = {"starts": chosen, "steps": [step.to_dict() for step in errors]}
+            if search is not None:
+                content["searches"] = [log.model_dump(mode="json") for log in search.logs]
             output.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
         if plot is not None:
             draw_errors(errors, plot)
         if animation is not None:
-            animate(predictor, chosen[0], steps, plan, animation)
+            animate(predictor, chosen[0], steps, plan=plan, roll=roll, path=animation)
     except (UpsDataError, OSError) as error:
         rich.console.Console(stderr=True, highlight=False, soft_wrap=True).print(f"error: {error}", markup=False)
         raise typer.Exit(MISUSE) from error
     console = rich.console.Console(highlight=False, width=None if sys.stdout.isatty() else 120)
     console.print(tabulate(errors, len(chosen)))
+
+
+class Search:
+    """Rolls out with test-time conditioning, and keeps the logs.
+
+    Args:
+        config: of the search.
+    """
+
+    def __init__(self, config: TTCConfig) -> None:
+        self._config = config
+        self.logs: list[TTCLog] = []
+
+    def __call__(
+        self, model: NeuralOperator, sample: SparseSample, times: Sequence[float], *, plan: RolloutPlan
+    ) -> tuple[RolloutState, ...]:
+        """Return the states of the path that conserves most."""
+        found = rollout_ttc(model, sample, times, config=self._config, plan=plan)
+        self.logs.append(found.log)
+        return found.states
+
+
+def load_ttc(path: Path) -> TTCConfig:
+    """Read the settings of a search.
+
+    Raises:
+        ConfigError: a file that cannot be read, an unknown key, a value out of range.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"the settings of the search, {path}, cannot be read: {error}") from error
+    return parse_record(TTCConfig, parse_yaml(text, where=str(path)), where=str(path))
 
 
 def count_steps(predictor: Predictor, starts: Sequence[tuple[int, int]]) -> int:
@@ -87,7 +148,7 @@ def count_steps(predictor: Predictor, starts: Sequence[tuple[int, int]]) -> int:
 
 def tabulate(errors: Sequence[StepErrors], num_starts: int) -> rich.table.Table:
     """Return the table of errors by step."""
-    title = f"Errors on all points, means over {num_starts} starts"
+    title = f"Errors on all points, means over {num_starts} {'start' if num_starts == 1 else 'starts'}"
     table = rich.table.Table(title=title, title_justify="left")
     names = list(errors[0].vrmse)
     for column in ("step", "relative L2", "persistence", *(f"{kind} {name}" for name in names for kind in _KINDS)):
@@ -131,7 +192,9 @@ def draw_errors(errors: Sequence[StepErrors], path: Path) -> None:
     pyplot.close(figure)
 
 
-def animate(predictor: Predictor, start: tuple[int, int], steps: int, plan: RolloutPlan, path: Path) -> None:
+def animate(
+    predictor: Predictor, start: tuple[int, int], steps: int, *, plan: RolloutPlan, roll: Roll, path: Path
+) -> None:
     """Draw truth, prediction and error of the first target channel, a picture a step.
 
     Raises:
@@ -145,22 +208,31 @@ def animate(predictor: Predictor, start: tuple[int, int], steps: int, plan: Roll
     dims = predictor.dataset.store.manifest.geometry.dims
     if dims > 2:
         raise DatasetError(f"--animation draws data of one and two dimensions, {sample.trajectory} has {dims}")
-    found = predictor.rollout(sample, steps, plan=plan)
+    found = collect(roll(predictor.model, sample, predictor.times_after(sample, steps), plan=plan))
     truth = predictor.truth(sample, steps).reshape(steps, len(found.values[0]), -1)[:, 0]
     predicted = found.values[:, 0]
     name = predictor.dataset.target_fields[0].channel_names[0]
-    size, most = float(np.nanmax(np.abs(truth))), float(np.nanmax(np.abs(predicted - truth))) or 1.0
+    errors = predicted - truth
+    size, most = float(np.nanmax(np.abs(truth))), float(np.nanmax(np.abs(errors))) or 1.0
     figure, axes = pyplot.subplots(1, 3, figsize=(12, 3.8), layout="constrained")
 
     def draw(step: int) -> list[Any]:
-        panels = (truth[step], predicted[step], predicted[step] - truth[step])
-        titles = (f"{name}, t = {found.times[step]:.4g}", "predicted", "error")
+        panels = (truth[step], predicted[step], errors[step])
+        share = np.sqrt(np.nansum(np.square(errors[step])) / np.nansum(np.square(truth[step])))
+        titles = (
+            f"{name}, t = {found.times[step]:.4g}, scale ±{size:.2g}",
+            f"predicted, relative L2 {share:.3f}",
+            f"error, scale ±{most:.2g}",
+        )
         for axis, values, title, limit in zip(axes, panels, titles, (size, size, most), strict=True):
             axis.clear()
             draw_panel(axis, predictor, sample.trajectory, values, limit)
             axis.set_title(title)
         return []
 
+    draw(0)
+    figure.canvas.draw()
+    figure.set_layout_engine("none")  # laid out anew for every frame, panels would tremble
     moving = FuncAnimation(figure, draw, frames=steps)
     moving.save(path, writer=PillowWriter(fps=round(1 / _SECONDS_PER_FRAME)), dpi=80)
     pyplot.close(figure)

@@ -26,6 +26,7 @@ class Stream(IntEnum):
     BLOCKS = 6
     GENERATE = 7
     LOSS = 8
+    SEARCH = 9
 
 
 def generator(*, seed: int, stream: Stream, words: tuple[int, int] = (0, 0)) -> np.random.Generator:

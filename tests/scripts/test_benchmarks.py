@@ -19,7 +19,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     ("script", "options", "measured"),
     [
-        ("benchmark_training_speed.py", ["--rounds", "1", "--steps", "1", "--workers", "0"], {"seconds", "waited"}),
+        (
+            "benchmark_training_speed.py",
+            ["--rounds", "1", "--steps", "1", "--workers", "0"],
+            {"seconds", "waited", "cpu"},
+        ),
         ("benchmark_memory_usage.py", ["--steps", "1"], {"bytes"}),
         ("benchmark_loss_computation.py", ["--rounds", "1"], {"L_forward", "L_inv_enc", "L_inv_dec"}),
     ],

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from jaxtyping import Float, Float64
 
+from ups_data.dataset import SparseSample
 from ups_data.errors import DatasetError
 from ups_data.inference.predictor import Predictor
 from ups_data.inference.rollout import iterate_rollout
 from ups_data.inference.spectra import power_spectrum, uniform_lengths
-from ups_data.inference.state import PHYSICAL, RolloutPlan
+from ups_data.inference.state import PHYSICAL, RolloutPlan, RolloutState
+from ups_data.models import NeuralOperator
 from ups_data.training.metrics import dense_errors
 
 
@@ -56,12 +58,24 @@ class Spectra:
     error: tuple[float, ...]
 
 
+@runtime_checkable
+class Roll(Protocol):
+    """Finds the states of a rollout, as `iterate_rollout` does."""
+
+    def __call__(
+        self, model: NeuralOperator, sample: SparseSample, times: Sequence[float], *, plan: RolloutPlan
+    ) -> Iterable[RolloutState]:
+        """Return the state at each time."""
+        ...
+
+
 def rollout_errors(
     predictor: Predictor,
     starts: Sequence[tuple[int, int]],
     num_steps: int,
     *,
     plan: RolloutPlan = PHYSICAL,
+    roll: Roll = iterate_rollout,
 ) -> tuple[StepErrors, ...]:
     """Roll out from some starts and hold every frame against the store, on every point.
 
@@ -72,6 +86,7 @@ def rollout_errors(
         starts: trajectory and first frame of the input window of each.
         num_steps: steps of each, all of which the store must have.
         plan: physical or latent space.
+        roll: how the states are found.
 
     Returns:
         One entry a step.
@@ -84,11 +99,13 @@ def rollout_errors(
         raise DatasetError("errors of rollouts need at least one start")
     tallies = [_Tally() for _ in range(num_steps)]
     for trajectory, frame in starts:
-        _follow(predictor, (trajectory, frame), tallies, plan)
+        _follow(predictor, (trajectory, frame), tallies, plan, roll)
     return tuple(tally.mean(step) for step, tally in enumerate(tallies, 1))
 
 
-def _follow(predictor: Predictor, start: tuple[int, int], tallies: Sequence[_Tally], plan: RolloutPlan) -> None:
+def _follow(
+    predictor: Predictor, start: tuple[int, int], tallies: Sequence[_Tally], plan: RolloutPlan, roll: Roll
+) -> None:
     """Add the errors of one start."""
     sample = predictor.start(*start)
     frames = predictor.truth_frames(sample, len(tallies))
@@ -107,7 +124,7 @@ def _follow(predictor: Predictor, start: tuple[int, int], tallies: Sequence[_Tal
         return values.reshape(len(channels), -1).astype(np.float64)
 
     held = read(sample.input_frames[-1])
-    states = iterate_rollout(predictor.model, sample, predictor.times_after(sample, len(frames)), plan=plan)
+    states = roll(predictor.model, sample, predictor.times_after(sample, len(frames)), plan=plan)
     for tally, frame, state in zip(tallies, frames, states, strict=True):
         truth = read(frame)
         predicted = state.answer().astype(np.float64)

@@ -51,7 +51,8 @@ class Predictor:
             store: that of the run if None. Values are normalised as in the run, whichever it is.
             split: the run's test split if None.
             device: where to compute.
-            sampler: which queries the starts carry; only rewards need any.
+            sampler: which queries the starts carry; only rewards need any. Their weights are those of the integral over
+                the domain where the store knows the measures of cells, else of the mean over points.
         """
         data = checkpoint.header.config.data
         chosen = data.open() if store is None else store
@@ -62,6 +63,7 @@ class Predictor:
             sampler or FixedSampler(num_queries=1),
             split=split or data.test_split,
             statistics=checkpoint.header.statistics,
+            estimand="integral" if opened.manifest.geometry.has_measures else "mean",
         )
         return cls(model=checkpoint.build_model().to(device).eval(), dataset=dataset)
 

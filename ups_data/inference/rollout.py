@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -66,7 +66,7 @@ def rollout(
     return collect(states, points)
 
 
-def collect(states: Iterator[RolloutState] | Sequence[RolloutState], points: PointSet | None = None) -> Rollout:
+def collect(states: Iterable[RolloutState], points: PointSet | None = None) -> Rollout:
     """Decode the states of a rollout."""
     times, values, where = [], [], points
     for state in states:

@@ -76,6 +76,7 @@ class RolloutState:
         plan: how it goes on.
         seen: what was encoded last; it has no queries.
         latent: tokens (1, L, E) at `time`.
+        base: the frame that a residual model adds its answers to; None for others.
         time: physical.
         frames_since: frames since the last encoding.
     """
@@ -84,6 +85,7 @@ class RolloutState:
     plan: RolloutPlan
     seen: SparseSample
     latent: Lattice
+    base: Lattice | None
     time: float
     frames_since: int
 
@@ -100,8 +102,16 @@ class RolloutState:
     @classmethod
     @torch.no_grad()
     def _encode(cls, model: NeuralOperator, seen: SparseSample, plan: RolloutPlan) -> Self:
-        latent = model.encode(_batch_of(seen, model))
-        return cls(model=model, plan=plan, seen=seen, latent=latent, time=float(seen.input_times[-1]), frames_since=0)
+        batch = _batch_of(seen, model)
+        return cls(
+            model=model,
+            plan=plan,
+            seen=seen,
+            latent=model.encode(batch),
+            base=model.last_frame(batch) if model.config.residual else None,
+            time=float(seen.input_times[-1]),
+            frames_since=0,
+        )
 
     def ready(self) -> RolloutState:
         """Return the state from which the next step is taken: encoded anew if the plan says so by now."""
@@ -142,11 +152,6 @@ class RolloutState:
         if self.seen.input_coords is None:
             return PointSet(axes=tuple(axis.double().numpy() for axis in self.seen.input_axes))
         return PointSet.cloud(self.seen.input_coords.double().numpy())
-
-    @cached_property
-    def base(self) -> Lattice | None:
-        """The frame that a residual model adds its answers to; None for others."""
-        return self.model.last_frame(_batch_of(self.seen, self.model)) if self.model.config.residual else None
 
     @cached_property
     def _nodes(self) -> Float[np.ndarray, "channel point"]:

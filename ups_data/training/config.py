@@ -13,7 +13,7 @@ from ups_data.dataset import QueryDataset
 from ups_data.errors import ConfigError
 from ups_data.models import OperatorConfig
 from ups_data.samplers import DenseSampler, FeedbackRule, Sampler
-from ups_data.schema import ChannelStatistics, Record
+from ups_data.schema import ChannelStatistics, Estimand, Record
 from ups_data.storage import Store
 from ups_data.training.losses import LossConfig
 from ups_data.training.schedules import RampConfig, ScheduledCount, ScheduledShare, schedule_of
@@ -81,6 +81,7 @@ class DataConfig(Record):
         split: str,
         seed: int = 0,
         statistics: tuple[ChannelStatistics, ...] | None = None,
+        estimand: Estimand | None = None,
     ) -> QueryDataset:
         """Return the dataset of a split with these fields and this window."""
         return QueryDataset(
@@ -92,6 +93,7 @@ class DataConfig(Record):
             input_fields=self.input_fields,
             target_fields=self.target_fields,
             statistics=statistics,
+            estimand=estimand,
         )
 
 
