@@ -296,8 +296,9 @@ class Conversion:
     def write_metadata(self) -> None:
         """Write what tells of arrays and groups."""
         self._writer.write_groups()
-        for spec in self._plan.arrays.values():
-            self._writer.write_json(f"{spec.key}/zarr.json", array_metadata(spec))
+        self._writer.write_metadata(
+            {f"{spec.key}/zarr.json": array_metadata(spec) for spec in self._plan.arrays.values()}
+        )
 
     def write_tables(self) -> list[Laid]:
         """Write the tables, and return what is known of trajectories now that all pages are dealt."""

@@ -19,7 +19,7 @@ from typing import Any
 import google_crc32c
 
 from ups_data.errors import StoreError
-from ups_data.storage.writer import write_durably
+from ups_data.storage.durable import write_durably
 
 LEDGER_NAME, BEGUN_NAME = "ledger.jsonl", "begun.json"
 

@@ -80,7 +80,7 @@ def write_meshes(source: Source, survey: MeshSurvey, specs: dict[str, ArraySpec]
     """Write all meshes; memory holds one of them, and a shard of each array."""
     if not specs:
         return
-    writer.write_json(f"{MESH_GROUP}/zarr.json", GROUP_METADATA)
+    writer.write_metadata({f"{MESH_GROUP}/zarr.json": GROUP_METADATA})
     arrays = {key: writer.create_array(spec) for key, spec in specs.items()}
     for number, trajectory in enumerate(survey.firsts.tolist()):
         mesh = source.read_mesh(trajectory)

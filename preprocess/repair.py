@@ -28,8 +28,9 @@ from preprocess.validate import find_damage
 from ups_data.errors import CorruptionError, SchemaError, SourceError, StoreError, StoreExistsError
 from ups_data.schema import FileEntry, Manifest, SourceFingerprint
 from ups_data.storage.byte_store import LocalByteStore
+from ups_data.storage.durable import move_durably
 from ups_data.storage.mesh_arrays import MESH_GROUP
-from ups_data.storage.writer import StoreWriter, move_durably
+from ups_data.storage.writer import StoreWriter
 from ups_data.storage.zarr_store import TABLE_GROUP, partial_path, read_manifest
 
 

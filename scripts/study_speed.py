@@ -3,16 +3,20 @@
 
 The same trajectories (2-D, 256 x 256 nodes, float32, smooth waves with fronts and noise) are converted with the
 defaults (importance maps, pages and dense frames, statistics, checksums, hashes, every file synced), and copied by
-zarr-python to one sharded array with the same codec and CRC32C. In turns, medians; the plain copy is synced to disk
-too. The copy of the bytes alone, by a read and a synced write, is the limit that the machine sets.
+zarr-python to one sharded array with the same codec and CRC32C: without hashes, importance or pages, synced to disk
+too. In turns, medians, by the clock and by the processor's time, which other work on the machine slows less. The copy
+of the bytes alone, by a read and a synced write, is the limit that the machine sets. Then one more conversion with
+the codec `none` under a profiler, to tell what its time goes to.
 
-Example: scripts/study_speed.py --rounds 5
+Example: taskset -c 0 scripts/study_speed.py --rounds 5
 """
 
 from __future__ import annotations
 
 import argparse
+import cProfile
 import os
+import pstats
 import shutil
 import statistics
 import sys
@@ -35,52 +39,113 @@ from ups_data.schema import CodecName
 
 SHAPE = (16, 20, 256, 256)
 FRAMES_PER_SHARD = 128
+CODECS: tuple[CodecName, ...] = ("none", "zstd", "blosc-lz4")
 DESCRIPTION = """
 dims: [trajectory, time, x, y]
 fields: {u: {file: u.npy}}
 axes: {x: {start: 0, stop: 1, periodic: true}, y: {start: 0, stop: 1, periodic: true}}
 times: {start: 0, step: 1}
 """
+# What a conversion does, by the functions in which it does nothing else.
+STAGES = {
+    "reading the source": ("FrameReader._read",),
+    "checking values": ("FrameReader._refuse_bad_values",),
+    "importance maps": ("ImportanceMap.update", "ImportanceMap.result"),
+    "statistics": ("FieldStatistics.update",),
+    "order and dealing": ("grid_order", "build_pages"),
+    "gathering pages": ("_Gatherer.gather",),
+    "CRC32C of rows, index of shards": ("ShardBuffer.encode",),
+    "SHA-256": ("openssl_sha256",),
+    "writing": ("writelines",),
+    "syncing": ("fsync",),
+}
 
 
 def main() -> int:
-    """Measure in turns and print the table."""
+    """Measure in turns and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5, help="measurements of each (5)")
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        found = measure(Path(folder), arguments.rounds)
-    size = np.prod(SHAPE) * 4 / 1e6
-    title = f"{size:.0f} MB of source, MB/s, medians of {arguments.rounds}; {machine_line()}"
-    table = rich.table.Table(title=title)
-    for name in ("codec", "bytes alone", "plain re-chunk", "conversion", "times slower than the re-chunk"):
-        table.add_column(name, justify="right")
-    for codec in ("none", "zstd", "blosc-lz4"):
-        copied, plain, ours = (found[kind, codec] for kind in ("copy", "plain", "ours"))
-        table.add_row(codec, *(f"{size / seconds:.0f}" for seconds in (copied, plain, ours)), f"{ours / plain:.2f}")
-    rich.console.Console(width=None if sys.stdout.isatty() else 130).print(table)
+    console = rich.console.Console(width=None if sys.stdout.isatty() else 130)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_source(folder)
+        found = measure(folder, arguments.rounds)
+        size = np.prod(SHAPE) * 4 / 1e6
+        console.print(f"{size:.0f} MB of source, medians of {arguments.rounds}; {machine_line()}")
+        for title, number in (("MB/s by the clock", 0), ("MB/s of processor time", 1)):
+            console.print(tabulate(title, {key: size / pair[number] for key, pair in found.items()}))
+        console.print(break_down(folder, size))
     return 0
 
 
-def measure(folder: Path, rounds: int) -> dict[tuple[str, str], float]:
-    """Return median seconds by kind and codec."""
-    write_source(folder)
-    seconds: dict[tuple[str, str], list[float]] = {}
-    for _ in range(rounds):
-        for codec in ("none", "zstd", "blosc-lz4"):
-            for kind, run in {"copy": copy_bytes, "plain": rechunk, "ours": convert_source}.items():
-                seconds.setdefault((kind, codec), []).append(timed(run, folder, codec))
-    return {key: statistics.median(values) for key, values in seconds.items()}
+def tabulate(title: str, speed: dict[tuple[str, str], float]) -> rich.table.Table:
+    """Return a table of speeds."""
+    table = rich.table.Table(title=title, title_justify="left")
+    for name in ("codec", "bytes alone", "plain re-chunk", "conversion", "times slower than the re-chunk"):
+        table.add_column(name, justify="right")
+    for codec in CODECS:
+        kinds = [speed[kind, codec] for kind in ("copy", "plain", "ours")]
+        table.add_row(codec, *(f"{value:.0f}" for value in kinds), f"{kinds[1] / kinds[2]:.2f}")
+    return table
 
 
-def timed(run: Callable[[Path, Any], None], folder: Path, codec: str) -> float:
-    """Return the seconds that one run takes into an empty place."""
+def measure(folder: Path, rounds: int) -> dict[tuple[str, str], tuple[float, float]]:
+    """Return median seconds, of the clock and of the processor, by kind and codec."""
+    spent: dict[tuple[str, str], list[tuple[float, float]]] = {}
+    runs: dict[str, Callable[[Path, Any], None]] = {"copy": copy_bytes, "plain": rechunk, "ours": convert_source}
+    # Round 0 imports what is needed, and is not counted.
+    for number in range(rounds + 1):
+        for codec in CODECS:
+            for kind, run in runs.items():
+                seconds = timed(run, folder, codec)
+                if number:
+                    spent.setdefault((kind, codec), []).append(seconds)
+    return {
+        key: (statistics.median(clock for clock, _ in pairs), statistics.median(cpu for _, cpu in pairs))
+        for key, pairs in spent.items()
+    }
+
+
+def timed(run: Callable[[Path, Any], None], folder: Path, codec: str) -> tuple[float, float]:
+    """Return the seconds, of the clock and of the processor, that one run takes into an empty place."""
+    clear(folder)
+    clock, cpu = time.perf_counter(), time.process_time()
+    run(folder, codec)
+    return time.perf_counter() - clock, time.process_time() - cpu
+
+
+def clear(folder: Path) -> None:
+    """Remove what runs left, and wait for the disk."""
     for place in ("copy", "plain", "ours", ".ours.partial"):
         shutil.rmtree(folder / place, ignore_errors=True)
     os.sync()
-    started = time.perf_counter()
-    run(folder, codec)
-    return time.perf_counter() - started
+
+
+def break_down(folder: Path, size: float) -> rich.table.Table:
+    """Convert once more under a profiler, and tell what the time goes to."""
+    clear(folder)
+    profile = cProfile.Profile()
+    profile.runcall(convert_source, folder, "none")
+    found = pstats.Stats(profile).get_stats_profile()
+    seconds = dict.fromkeys(STAGES, 0.0)
+    for entry in profile.getstats():
+        name = entry.code if isinstance(entry.code, str) else entry.code.co_qualname
+        for stage, functions in STAGES.items():
+            if any(name.strip("<>").split(" of ")[0].endswith(function) for function in functions):
+                seconds[stage] += entry.totaltime
+    total = found.total_tt
+    stored = sum(path.stat().st_size for path in (folder / "ours").rglob("*") if path.is_file()) / 1e6
+    table = rich.table.Table(
+        title=f"codec none, by the clock under a profiler: {size:.0f} MB read, {stored:.0f} MB written and hashed",
+        title_justify="left",
+    )
+    table.add_column("what")
+    table.add_column("s", justify="right")
+    table.add_column("%", justify="right")
+    for stage, spent in {**seconds, "the rest": total - sum(seconds.values())}.items():
+        table.add_row(stage, f"{spent:.3f}", f"{100 * spent / total:.0f}")
+    return table
 
 
 def write_source(folder: Path) -> None:

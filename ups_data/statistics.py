@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float, Float64, Int64
 
 from ups_data.schema import ChannelStatistics
+from ups_data.scratch import Scratch
 
 
 @dataclass(kw_only=True)
@@ -44,19 +45,29 @@ class Moments:
         cls,
         values: Float[np.ndarray, "channel *rest"],
         minus: Float[np.ndarray, "channel *rest"] | None = None,
+        *,
+        scratch: Scratch | None = None,
     ) -> Moments:
         """Return the moments of a block, or of its difference from another one; NaN is a missing value, not counted.
 
         In float64, two passes over parts that stay in the processor's cache, which are then merged.
+
+        Args:
+            values: the block.
+            minus: the other one.
+            scratch: memory for the parts.
         """
         flat = values.reshape(len(values), -1)
         other = None if minus is None else minus.reshape(len(minus), -1)
         moments = cls.empty(len(values))
-        length = max(1, _PART_VALUES // len(values))
+        length, scratch = max(1, _PART_VALUES // len(values)), scratch or Scratch()
         for start in range(0, flat.shape[1], length):
-            part = flat[:, start : start + length].astype(np.float64)
-            if other is not None:
-                part -= other[:, start : start + length]
+            stop = min(start + length, flat.shape[1])
+            part = scratch.take("part", (len(values), stop - start))
+            if other is None:
+                part[...] = flat[:, start:stop]
+            else:
+                np.subtract(flat[:, start:stop], other[:, start:stop], out=part, dtype=np.float64)
             found = cls._of_part(part)
             moments = found if not start else moments.merge(found)
         return moments
@@ -77,7 +88,8 @@ class Moments:
         part -= mean[:, None]
         if there is not None:
             part[~there] = 0.0
-        return cls(count=count, mean=mean, m2=np.einsum("cv,cv->c", part, part), min=low, max=high)
+        np.square(part, out=part)
+        return cls(count=count, mean=mean, m2=part.sum(axis=1), min=low, max=high)
 
     def merge(self, other: Moments) -> Moments:
         """Return the moments of both sets of values."""
@@ -118,14 +130,15 @@ class FieldStatistics:
     def __init__(self, num_channels: int) -> None:
         self.values = Moments.empty(num_channels)
         self.deltas = Moments.empty(num_channels)
+        self._scratch = Scratch()
 
     def update(
         self, frame: Float[np.ndarray, "channel *space"], previous: Float[np.ndarray, "channel *space"] | None
     ) -> None:
         """Add one frame, and its change from the `previous` frame of the same trajectory."""
-        self.values = self.values.merge(Moments.of(frame))
+        self.values = self.values.merge(Moments.of(frame, scratch=self._scratch))
         if previous is not None:
-            self.deltas = self.deltas.merge(Moments.of(frame, previous))
+            self.deltas = self.deltas.merge(Moments.of(frame, previous, scratch=self._scratch))
 
     def merge(self, other: FieldStatistics) -> None:
         """Add what `other` gathered."""

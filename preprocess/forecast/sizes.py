@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -23,9 +24,9 @@ class _CountingWriter(StoreWriter):
         super().__init__(Path("nothing-is-written-here"), overwrite=True)
         self.sizes: dict[str, int] = {}
 
-    def write_file(self, key: str, content: bytes | memoryview) -> None:
-        """Note the size of a file."""
-        self.sizes[key] = len(content)
+    def write_files(self, contents: Mapping[str, bytes | memoryview]) -> None:
+        """Note the sizes of files."""
+        self.sizes.update((key, len(content)) for key, content in contents.items())
 
 
 def measure_sizes(source: Source, plan: ConvertPlan, *, shard_bytes: int) -> dict[str, int]:
@@ -40,7 +41,7 @@ def measure_sizes(source: Source, plan: ConvertPlan, *, shard_bytes: int) -> dic
     """
     writer = _CountingWriter()
     for group in GROUPS:
-        writer.write_json(f"{group}/zarr.json", GROUP_METADATA)
+        writer.write_metadata({f"{group}/zarr.json": GROUP_METADATA})
     num_grids, num_nodes = _count_grids(source)
     meshes = survey_meshes(source)
     shapes = table_shapes(
@@ -52,7 +53,7 @@ def measure_sizes(source: Source, plan: ConvertPlan, *, shard_bytes: int) -> dic
     parts: Counter[str] = Counter()
     specs = meshes.specs(dims=len(source.axes), codec_of_rows=lambda _: "none", shard_bytes=shard_bytes)
     if specs:
-        writer.write_json(f"{MESH_GROUP}/zarr.json", GROUP_METADATA)
+        writer.write_metadata({f"{MESH_GROUP}/zarr.json": GROUP_METADATA})
     for spec in (*plan.arrays.values(), *specs.values()):
         writer.create_array(spec)
         parts[part_of(spec.shard_key(0))] += spec.uncompressed_bytes

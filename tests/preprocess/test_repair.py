@@ -162,7 +162,7 @@ def test_nothing_is_changed_where_it_cannot_be_made_identical(made, monkeypatch)
         flip(path)
     before = states(store)
     # As another version would that deals pages in another way.
-    monkeypatch.setattr("preprocess.tasks.build_pages", _deal_otherwise(monkeypatch))
+    monkeypatch.setattr("preprocess.tasks.worker.build_pages", _deal_otherwise(monkeypatch))
     with pytest.raises(StoreError, match=r"of 3 files that were rebuilt are not what was committed, .* Nothing was"):
         repair(store, [source])
     assert states(store) == before
@@ -170,7 +170,7 @@ def test_nothing_is_changed_where_it_cannot_be_made_identical(made, monkeypatch)
 
 
 def _deal_otherwise(monkeypatch):
-    from preprocess.tasks import build_pages
+    from preprocess.tasks.worker import build_pages
 
     def deal(*arguments, seed, **others):
         return build_pages(*arguments, seed=seed + 1, **others)

@@ -21,6 +21,7 @@ from jaxtyping import Float, Float64, Int32
 
 from ups_data.mesh import Mesh
 from ups_data.schema import AxisSpec, BoundarySpec, FieldSpec, GeometryKind
+from ups_data.scratch import Scratch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,10 +61,18 @@ class GridGeometry:
     Attributes:
         axes: strictly increasing node coordinates of each axis.
         periods: period of each axis, None where the axis does not wrap.
+        spacings: from node to node of each axis whose nodes lie evenly, across its seam too, but for the rounding of
+            float64; None for other axes. Worked out where it is not given.
     """
 
     axes: tuple[Float64[np.ndarray, " _"], ...]
     periods: tuple[float | None, ...]
+    spacings: tuple[float | None, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.spacings:
+            spacings = tuple(map(_even_spacing, self.axes, self.periods))
+            object.__setattr__(self, "spacings", spacings)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -74,6 +83,16 @@ class GridGeometry:
     def size(self) -> int:
         """Number of points."""
         return math.prod(self.shape)
+
+
+def _even_spacing(nodes: Float64[np.ndarray, " _"], period: float | None) -> float | None:
+    if period is not None:
+        nodes = np.append(nodes, nodes[0] + period)
+    if nodes.size < 2:
+        return None
+    spacing = float((nodes[-1] - nodes[0]) / (nodes.size - 1))
+    rounding = _ROUNDINGS * np.finfo(np.float64).eps * float(np.abs(nodes).max())
+    return spacing if np.abs(np.diff(nodes) - spacing).max() <= rounding else None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -100,6 +119,9 @@ class CloudGeometry:
 
 
 Geometry = GridGeometry | CloudGeometry
+
+# Roundings of a node, of the one beside it and of the spacing, with room to spare.
+_ROUNDINGS = 8
 
 ON_GRIDS_ONLY = "is defined on grids, not on scattered points; use 'gradient' or 'temporal_change'"
 """Why a metric that needs a grid cannot be taken elsewhere."""
@@ -150,11 +172,17 @@ class ImportanceMetric(ABC):
 
 
 class RootMeanSquareMetric(ImportanceMetric):
-    """A metric that is the root of the mean over frames of something squared."""
+    """A metric that is the root of the mean over frames of something squared.
+
+    Attributes:
+        num_frames: frames that were added.
+        scratch: memory that is used again for every frame.
+    """
 
     def __init__(self, geometry: Geometry, subject: Subject) -> None:
         super().__init__(geometry, subject)
         self.num_frames = 0
+        self.scratch = Scratch()
         self._sum: Float64[np.ndarray, "map *space"] | None = None
         # How often each square was there; None where none was ever missing.
         self._counts: Int32[np.ndarray, "map *space"] | None = None
@@ -170,11 +198,12 @@ class RootMeanSquareMetric(ImportanceMetric):
         start, stop, _ = part.indices(shape[0])
         if self._sum is None:
             self._sum = np.zeros((len(squares), *shape))
-        missing = np.isnan(squares)
-        if missing.any() and self._counts is None:
+        # One NaN makes the least square NaN, which is found faster than each of them.
+        if self._counts is None and np.isnan(squares.min()):
             self._counts = np.full(self._sum.shape, self.num_frames, dtype=np.int32)
             self._counts[:, :start] += 1
         if self._counts is not None:
+            missing = np.isnan(squares)
             squares[missing] = 0.0
             self._counts[:, part] += ~missing
         self._sum[:, part] += squares

@@ -40,7 +40,7 @@ class CurvatureMetric(RootMeanSquareMetric):
         if self._cloud is not None:
             self.add_squares(self._cloud.squared_norm(frame.astype(np.float64)))
         elif isinstance(self.geometry, GridGeometry):
-            for part, own, values, geometry in slabs(frame, self.geometry):
+            for part, own, values, geometry in slabs(frame, self.geometry, self.scratch):
                 arcs = Arcs.of(geometry, self.subject.specs)
                 self.add_squares(_squared_norm(values, arcs)[:, own], part)
 

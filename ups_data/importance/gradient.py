@@ -31,9 +31,13 @@ class GradientMetric(RootMeanSquareMetric):
         if self._cloud is not None:
             self.add_squares(self._cloud.squared_norm(frame.astype(np.float64)))
         elif isinstance(self.geometry, GridGeometry):
-            for part, own, values, geometry in slabs(frame, self.geometry):
-                arcs, squares = Arcs.of(geometry, self.subject.specs), np.zeros_like(values)
+            for part, own, values, geometry in slabs(frame, self.geometry, self.scratch):
+                arcs = Arcs.of(geometry, self.subject.specs)
+                squares = self.scratch.take("squares", values.shape)
                 for axis in range(len(geometry.axes)):
-                    derivative = arcs.derivative(values, axis)
-                    squares += np.square(derivative, out=derivative)
+                    memory = self.scratch.take("derivative", values.shape) if axis else squares
+                    derivative = arcs.derivative(values, axis, scratch=self.scratch, out=memory)
+                    np.square(derivative, out=memory)
+                    if axis:
+                        squares += memory
                 self.add_squares(arcs.fill_poles(squares, values)[:, own], part)

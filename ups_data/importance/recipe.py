@@ -186,7 +186,8 @@ class ImportanceMap:
                 f"{self._geometry.shape} must come"
             )
         maps = maps.reshape(len(maps), -1)[:, drawn]
-        if not (np.isfinite(maps) & (maps >= 0)).all():
+        # NaN compares as False, so this refuses it too.
+        if not (maps.min() >= 0 and maps.max() < np.inf):
             raise ConfigError(f"importance metric {name!r} gave values that are negative or not finite")
         return maps
 
@@ -220,4 +221,8 @@ def _add_average(mixture: Float64[np.ndarray, " drawn"], maps: Float64[np.ndarra
         return
     for start in range(0, mixture.size, _SLICE_POINTS):
         part = slice(start, start + _SLICE_POINTS)
-        mixture[part] += weight * np.mean([maps[number, part] / means[number] for number in positive], axis=0)
+        total = maps[positive[0], part] / means[positive[0]]
+        for number in positive[1:]:
+            total += maps[number, part] / means[number]
+        total *= weight / positive.size
+        mixture[part] += total

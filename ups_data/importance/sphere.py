@@ -17,6 +17,7 @@ from jaxtyping import Bool, Float, Float64
 from ups_data.importance.base import GridGeometry
 from ups_data.importance.differences import axis_derivative, second_derivative
 from ups_data.schema import AxisSpec
+from ups_data.scratch import Scratch
 
 # A node this near to a pole, in radians, is the pole: 6 m on Earth.
 _AT_POLE = 1e-6
@@ -52,6 +53,10 @@ class Arcs:
             periods=tuple(
                 None if period is None else period / unit for period, unit in zip(geometry.periods, units, strict=True)
             ),
+            spacings=tuple(
+                None if spacing is None else spacing / unit
+                for spacing, unit in zip(geometry.spacings, units, strict=True)
+            ),
         )
         kinds = [spec.kind for spec in specs]
         latitude = next((number for number, kind in enumerate(kinds) if kind in _LATITUDES), None)
@@ -85,10 +90,16 @@ class Arcs:
         return self._along_latitude(np.where(self._poles, np.nan, self.radii))
 
     def derivative(
-        self, values: Float64[np.ndarray, "channel *space"], axis: int
+        self,
+        values: Float64[np.ndarray, "channel *space"],
+        axis: int,
+        *,
+        scratch: Scratch | None = None,
+        out: Float64[np.ndarray, "channel *space"] | None = None,
     ) -> Float64[np.ndarray, "channel *space"]:
-        """Differentiate along the arcs of an axis; NaN at poles along the parallel, see `fill_poles`."""
-        return axis_derivative(values, self.geometry, axis) / self.divisor(axis)
+        """Differentiate along the arcs of an axis, as `axis_derivative`; NaN at poles along the parallel."""
+        derivative = axis_derivative(values, self.geometry, axis, scratch=scratch, out=out)
+        return derivative if axis != self.longitude else derivative / self.divisor(axis)
 
     def second_derivative(
         self, values: Float64[np.ndarray, "channel *space"], axis: int

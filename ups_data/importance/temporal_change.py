@@ -11,7 +11,8 @@ from jaxtyping import Float
 
 from ups_data.importance.base import Geometry, RootMeanSquareMetric, Subject
 
-_SLAB_VALUES = 2**21
+# Of float64: what is worked out stays in the processor's cache.
+_SLAB_VALUES = 2**17
 
 
 class TemporalChangeMetric(RootMeanSquareMetric):
@@ -23,7 +24,9 @@ class TemporalChangeMetric(RootMeanSquareMetric):
 
     def precede(self, frame: Float[np.ndarray, "channel *space"]) -> None:
         """Take the frame from which the first step comes."""
-        self._previous = frame.copy()
+        if self._previous is None:
+            self._previous = np.empty_like(frame)
+        self._previous[...] = frame
 
     def update(self, frame: Float[np.ndarray, "channel *space"]) -> None:
         """Add the squared change from the previous frame."""
@@ -32,6 +35,7 @@ class TemporalChangeMetric(RootMeanSquareMetric):
             length = max(1, _SLAB_VALUES // max(1, frame[:, 0].size))
             for start in range(0, size, length):
                 part = slice(start, min(start + length, size))
-                change = frame[:, part].astype(np.float64) - self._previous[:, part]
+                change = self.scratch.take("change", frame[:, part].shape)
+                np.subtract(frame[:, part], self._previous[:, part], out=change, dtype=np.float64)
                 self.add_squares(np.square(change, out=change), part)
-        self._previous = frame.copy()
+        self.precede(frame)

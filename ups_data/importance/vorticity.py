@@ -44,7 +44,7 @@ class VorticityMetric(RootMeanSquareMetric):
 
     def update(self, frame: Float[np.ndarray, "channel *space"]) -> None:
         """Add the squared vorticity of one frame."""
-        for part, own, values, geometry in slabs(frame, self.geometry):
+        for part, own, values, geometry in slabs(frame, self.geometry, self.scratch):
             arcs = Arcs.of(geometry, self.subject.specs)
             squares = np.stack([_squared_curl(values, arcs, channels) for channels in self._vectors])
             self.add_squares(squares[:, own], part)

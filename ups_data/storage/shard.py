@@ -20,6 +20,7 @@ from jaxtyping import Shaped, UInt8, UInt64
 
 from ups_data.errors import CorruptionError
 from ups_data.schema import CodecName
+from ups_data.scratch import Scratch
 from ups_data.storage.codec import CRC_BYTES, ChunkCodec
 
 INDEX_ENTRY_BYTES = 16
@@ -104,6 +105,7 @@ class ShardBuffer:
     Args:
         spec: the array.
         num_rows: rows of this shard, at most `rows_per_shard`.
+        scratch: memory for it, by the array's key, so that one shard after another takes the same.
 
     Attributes:
         rows: memory for the values, to be filled (row, *chunk), where a chunk is without its leading 1.
@@ -111,15 +113,16 @@ class ShardBuffer:
 
     rows: Shaped[np.ndarray, "row *chunk"]
 
-    def __init__(self, spec: ArraySpec, num_rows: int) -> None:
+    def __init__(self, spec: ArraySpec, num_rows: int, *, scratch: Scratch | None = None) -> None:
         self._spec = spec
+        memory = scratch or Scratch()
         self._file: UInt8[np.ndarray, " byte"] | None = None
         codec, shape = spec.codec_of_chunk, (num_rows, *spec.chunk_shape[1:])
         size = codec.encoded_bytes
         if size is None:
-            self.rows = np.empty(shape, dtype=spec.dtype)
+            self.rows = memory.take(spec.key, shape, spec.dtype)
             return
-        self._file = np.empty(num_rows * size + spec.index_bytes, dtype=np.uint8)
+        self._file = memory.take(spec.key, (num_rows * size + spec.index_bytes,), np.uint8)
         chunk = np.empty((1, *spec.chunk_shape[1:]), dtype=spec.dtype)
         self.rows = np.ndarray(shape, dtype=spec.dtype, buffer=self._file, strides=(size, *chunk.strides[1:]))
 

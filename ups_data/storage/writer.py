@@ -15,9 +15,7 @@ import hashlib
 import json
 import os
 import shutil
-import uuid
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -27,6 +25,7 @@ from jaxtyping import Shaped
 from ups_data.errors import StoreError, StoreExistsError
 from ups_data.schema import FORMAT_NAME, MANIFEST_NAME, FileEntry, Manifest
 from ups_data.storage.codec import ChunkCodec
+from ups_data.storage.durable import sync_directory, write_all_durably, write_durably
 from ups_data.storage.exchange import exchange_names
 from ups_data.storage.folder_lock import LOCK_NAME, hold_folder, remove_held
 from ups_data.storage.shard import ArraySpec, array_metadata, encode_shard, memory_file
@@ -42,9 +41,6 @@ GROUPS = ("", "pages", TABLE_GROUP)
 GROUP_METADATA: dict[str, Any] = {"zarr_format": 3, "node_type": "group", "attributes": {}}
 """Content of `zarr.json` of a group."""
 
-FileContent = bytes | memoryview | Iterable[bytes]
-"""Content of a file, at once or in parts."""
-
 
 class ArrayWriter:
     """Takes the rows of one array in order and writes each shard as soon as it is full."""
@@ -55,7 +51,7 @@ class ArrayWriter:
         self._pending: list[Shaped[np.ndarray, "..."]] = []
         self._num_pending = 0
         self._next_shard = 0
-        writer.write_json(f"{spec.key}/zarr.json", array_metadata(spec))
+        writer.write_metadata({f"{spec.key}/zarr.json": array_metadata(spec)})
 
     def append(self, rows: Shaped[np.ndarray, "row *chunk"]) -> None:
         """Add rows; memory holds at most one shard and the rows of this call."""
@@ -205,17 +201,27 @@ class StoreWriter:
 
     def write_tables(self, tables: TrajectoryTables) -> None:
         """Write the flat tables over trajectories."""
+        files: dict[str, bytes | memoryview] = {}
         for name in TrajectoryTables.names():
-            self._write_table(f"{TABLE_GROUP}/{name}", getattr(tables, name))
+            files.update(_table_files(f"{TABLE_GROUP}/{name}", getattr(tables, name)))
+        self.write_files(files)
 
     def write_groups(self) -> None:
         """Write the metadata of the Zarr groups."""
-        for group in GROUPS:
-            self.write_json(f"{group}/zarr.json".lstrip("/"), GROUP_METADATA)
+        self.write_metadata({f"{group}/zarr.json".lstrip("/"): GROUP_METADATA for group in GROUPS})
 
-    def write_json(self, key: str, content: dict[str, Any]) -> None:
-        """Write a JSON file."""
-        self.write_file(key, (json.dumps(content, indent=1) + "\n").encode())
+    def write_metadata(self, contents: Mapping[str, dict[str, Any]]) -> None:
+        """Write JSON files by their keys."""
+        self.write_files({key: (json.dumps(content, indent=1) + "\n").encode() for key, content in contents.items()})
+
+    def write_files(self, contents: Mapping[str, bytes | memoryview]) -> None:
+        """Write small files as `write_file` does, all of them in few syncs.
+
+        Raises:
+            StoreError: the disk is full, read-only, or failed.
+        """
+        write_all_durably({self.root / key: content for key, content in contents.items()}, dest=self.dest)
+        self._entries.update((key, _entry(key, content)) for key, content in contents.items())
 
     def write_file(self, key: str, content: bytes | memoryview) -> None:
         """Stage, sync and rename one file, and note its size and hash for the manifest.
@@ -223,7 +229,7 @@ class StoreWriter:
         Raises:
             StoreError: the disk is full, read-only, or failed.
         """
-        entry = FileEntry(key=key, size_bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
+        entry = _entry(key, content)
         write_durably(self.root / key, content, dest=self.dest)
         self._entries[key] = entry
 
@@ -273,103 +279,31 @@ class StoreWriter:
         shutil.rmtree(retired, ignore_errors=True)
         remove_held(self.work)
 
-    def _write_table(self, key: str, values: Shaped[np.ndarray, "..."]) -> None:
-        import zarr
 
-        store = zarr.storage.MemoryStore()
-        chunks = tuple(max(1, size) for size in values.shape)
-        zarr.create_array(
-            store,
-            shape=values.shape,
-            chunks=chunks,
-            dtype=values.dtype,
-            fill_value=0,
-            filters=None,
-            compressors=[zarr.codecs.Crc32cCodec()],
-        )
-        self.write_file(f"{key}/zarr.json", memory_file(store, "zarr.json"))
-        if values.size:
-            codec = ChunkCodec(name="none", item_bytes=values.itemsize, chunk_bytes=values.nbytes)
-            self.write_file("/".join([key, "c", *["0"] * values.ndim]), codec.encode(values))
+def _entry(key: str, content: bytes | memoryview) -> FileEntry:
+    return FileEntry(key=key, size_bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
 
 
-def write_durably(path: Path, content: FileContent, *, dest: Path, staging: Path | None = None) -> None:
-    """Write a file under another name, sync it, give it its name, and sync the directory.
+def _table_files(key: str, values: Shaped[np.ndarray, "..."]) -> dict[str, bytes | memoryview]:
+    """Return the files of a plain array of one chunk."""
+    import zarr
 
-    Args:
-        path: the file.
-        content: all of it.
-        dest: the store that it is for, for the message.
-        staging: an existing directory of the same file system where the file is written; beside its place if None.
-
-    Raises:
-        StoreError: the disk is full, read-only, or failed, or `staging` is gone; nothing of the file is left.
-    """
-    try:
-        with _staged(path, content, staging=staging, sync=True) as staged:
-            staged.replace(path)
-        sync_directory(path.parent)
-    except OSError as error:
-        raise StoreError(f"cannot write {path}: {error.strerror or error}; nothing at {dest} was changed") from error
-
-
-def write_scratch(path: Path, content: FileContent, *, staging: Path) -> None:
-    """Write a file as `write_durably` does, but sync nothing: a power cut may take it, or a part of it.
-
-    Raises:
-        StoreError: the disk is full, read-only, or failed, or `staging` is gone; nothing of the file is left.
-    """
-    try:
-        with _staged(path, content, staging=staging, sync=False) as staged:
-            staged.replace(path)
-    except OSError as error:
-        raise StoreError(f"cannot write {path}: {error.strerror or error}") from error
-
-
-@contextmanager
-def _staged(path: Path, content: FileContent, *, staging: Path | None, sync: bool) -> Iterator[Path]:
-    """Write a file under a name that nobody else has, be it on another machine, and remove what is left of it."""
-    staged = (path.parent if staging is None else staging) / f".{path.name}.{uuid.uuid4().hex}.staged"
-    if staging is None:
-        _make_directory(path.parent, sync=sync)
-    try:
-        with staged.open("wb") as handle:
-            handle.writelines([content] if isinstance(content, bytes | memoryview) else content)
-            handle.flush()
-            if sync:
-                os.fsync(handle.fileno())
-        # After the file, which is refused where `staging` is gone: then nothing shall be made there.
-        _make_directory(path.parent, sync=sync)
-        yield staged
-    except BaseException:
-        staged.unlink(missing_ok=True)
-        raise
-
-
-def move_durably(path: Path, place: Path, *, dest: Path) -> None:
-    """Give a file that is synced another name of the same file system, in the place of what has it, and sync that.
-
-    Raises:
-        StoreError: the disk is read-only or failed.
-    """
-    try:
-        _make_directory(place.parent, sync=True)
-        path.replace(place)
-        sync_directory(place.parent)
-    except OSError as error:
-        raise StoreError(f"cannot write {place}: {error.strerror or error}; repair {dest} again") from error
-
-
-def _make_directory(folder: Path, *, sync: bool) -> None:
-    """Make a directory; `sync` the names of those that were not there."""
-    missing = []
-    while not folder.exists():
-        missing.append(folder)
-        folder = folder.parent
-    for part in reversed(missing):
-        part.mkdir(exist_ok=True)
-        if sync:
-            sync_directory(part.parent)
+    store = zarr.storage.MemoryStore()
+    chunks = tuple(max(1, size) for size in values.shape)
+    zarr.create_array(
+        store,
+        shape=values.shape,
+        chunks=chunks,
+        dtype=values.dtype,
+        fill_value=0,
+        filters=None,
+        compressors=[zarr.codecs.Crc32cCodec()],
+    )
+    files: dict[str, bytes | memoryview] = {f"{key}/zarr.json": memory_file(store, "zarr.json")}
+    if values.size:
+        codec = ChunkCodec(name="none", item_bytes=values.itemsize, chunk_bytes=values.nbytes)
+        files["/".join([key, "c", *["0"] * values.ndim])] = codec.encode(values)
+    return files
 
 
 def take_back_retired(dest: Path) -> None:
@@ -413,12 +347,3 @@ def _is_store(path: Path) -> bool:
             with manifest.open("rb") as handle:
                 return f'"{FORMAT_NAME}'.encode() in handle.read(_MANIFEST_HEAD_BYTES)
     return False
-
-
-def sync_directory(path: Path) -> None:
-    """Sync the names in a directory."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -34,6 +34,33 @@ def test_a_seam_is_a_place_like_any_other(derivative, uneven: bool) -> None:
     np.testing.assert_allclose(np.roll(found, 15), whole, atol=1e-9)
 
 
+@pytest.mark.parametrize("period", [None, 1.0])
+@pytest.mark.parametrize("missing", [False, True])
+def test_even_nodes_need_no_weights(period: float | None, missing: bool) -> None:
+    axes = (np.linspace(-3, -2, 20, endpoint=period is None), np.linspace(0, 0.7, 2), random_nodes(9))
+    geometry = GridGeometry(axes=axes, periods=(period, None, None))
+    assert [spacing is not None for spacing in geometry.spacings] == [True, True, False]
+    weighted = GridGeometry(axes=axes, periods=(period, None, None), spacings=(None, None, None))
+    values = np.random.default_rng(0).normal(size=(2, 20, 2, 9))
+    if missing:
+        values[0, 3:5, 0] = values[1, 0, 1, 3] = values[1, -2, 0, :2] = np.nan
+    for axis in range(3):
+        expected = axis_derivative(values, weighted, axis)
+        np.testing.assert_allclose(axis_derivative(values, geometry, axis), expected, rtol=1e-12, atol=1e-12)
+        np.testing.assert_array_equal(axis_derivative(np.full_like(values, 0.1), geometry, axis), 0.0)
+
+
+def test_nodes_that_are_even_but_for_rounding_are_even() -> None:
+    nodes = np.linspace(0, 1, 101)
+    shifted = nodes.copy()
+    shifted[50] += 1e-9
+    for axis, even in ((nodes, True), (1e3 + nodes, True), (shifted, False), (random_nodes(9), False)):
+        (spacing,) = GridGeometry(axes=(axis,), periods=(None,)).spacings
+        assert (spacing is not None) == even
+    assert GridGeometry(axes=(nodes[:-1],), periods=(1.0,)).spacings == (pytest.approx(0.01, rel=1e-14),)
+    assert GridGeometry(axes=(nodes,), periods=(1.1,)).spacings == (None,)
+
+
 def test_uneven_axes_differentiate_a_parabola_exactly_inside() -> None:
     nodes = random_nodes(30)
     found = axis_derivative(np.square(nodes)[None], GridGeometry(axes=(nodes,), periods=(None,)), 0)[0]

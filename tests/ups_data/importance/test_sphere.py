@@ -17,6 +17,7 @@ from ups_data.importance.differences import slabs
 from ups_data.importance.gradient import GradientMetric
 from ups_data.importance.vorticity import VorticityMetric
 from ups_data.schema import AxisSpec, FieldSpec, ImportanceSpec
+from ups_data.scratch import Scratch
 
 LONGITUDE = AxisSpec(name="lon", lower=0.0, upper=360.0, periodic=True, unit="degrees_east", kind="longitude")
 LATITUDE = AxisSpec(name="lat", lower=-90.0, upper=90.0, unit="degrees_north", kind="latitude")
@@ -108,7 +109,7 @@ def test_slabs_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     metrics = (GradientMetric, CurvatureMetric, VorticityMetric)
     whole = [measure(metric, values, geometry, specs, WIND) for metric in metrics]
     monkeypatch.setattr("ups_data.importance.differences._SLAB_VALUES", 24 * 2 * 3)
-    assert len(list(slabs(values, geometry))) == 11
+    assert len(list(slabs(values, geometry, Scratch()))) == 11
     for metric, expected in zip(metrics, whole, strict=True):
         np.testing.assert_array_equal(measure(metric, values, geometry, specs, WIND), expected)
 

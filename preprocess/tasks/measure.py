@@ -1,0 +1,78 @@
+"""One pass over the frames of a trajectory: importance of its blocks, and statistics."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from jaxtyping import Float, Float64
+
+from preprocess.tasks.bench import Workbench
+from preprocess.tasks.frames import FrameReader
+from preprocess.tasks.ground import Ground
+from ups_data.errors import SourceError
+from ups_data.importance import ImportanceMap
+from ups_data.statistics import FieldStatistics
+
+
+def measure_blocks(
+    bench: Workbench, trajectory: int, ground: Ground, frames: FrameReader, statistics: FieldStatistics
+) -> Iterator[Float64[np.ndarray, " point"]]:
+    """Go through all frames once: refuse bad values, add to `statistics`, yield the importance of each block.
+
+    Raises:
+        SourceError: a value is not finite, or a block has no value at all.
+    """
+    plan = bench.partition.plan
+    ranges = bench.partition.block_ranges(trajectory)
+    measures = ground.measures if plan.estimand == "integral" else None
+    begun: deque[ImportanceMap] = deque()
+    number, ended = 0, 0
+    recent: deque[Float[np.ndarray, "channel *space"]] = deque(maxlen=1)
+    for _, chunk in frames.checked_chunks():
+        for frame in chunk:
+            if ended + len(begun) < len(ranges) and ranges[ended + len(begun)][0] == number:
+                begun.append(ImportanceMap(plan.importance, ground.geometry, plan.subject))
+                _begin_block(bench, trajectory, ranges[ended + len(begun) - 1], begun[-1], recent)
+                if not number and len(ranges) > 1:
+                    recent = deque(maxlen=begun[-1].num_preceding)
+            for importance in begun:
+                importance.update(frame)
+            if bench.counted[trajectory]:
+                statistics.update(frame, recent[-1] if recent else None)
+            recent.append(frame)
+            number += 1
+            while begun and sum(ranges[ended]) == number:
+                importance = begun.popleft()
+                _refuse_nothing_to_draw(bench, trajectory, ranges[ended], importance)
+                yield importance.result(measures)
+                ended += 1
+        if number < frames.num_frames:
+            # The next chunk may lie in the memory of this one.
+            recent = deque((frame.copy() for frame in recent), maxlen=recent.maxlen)
+
+
+def _begin_block(
+    bench: Workbench,
+    trajectory: int,
+    frames: tuple[int, int],
+    importance: ImportanceMap,
+    preceding: Sequence[Float[np.ndarray, "channel *space"]],
+) -> None:
+    """Tell the map of a block of frames what it may know of the trajectory."""
+    start, count = frames
+    times = bench.source.trajectories[trajectory].times[start - len(preceding) : start + count]
+    parameters = bench.partition.plan.parameters[trajectory]
+    importance.begin(tuple(preceding), times.astype(np.float64), parameters)
+
+
+def _refuse_nothing_to_draw(
+    bench: Workbench, trajectory: int, frames: tuple[int, int], importance: ImportanceMap
+) -> None:
+    if not importance.num_points:
+        source, (start, count) = bench.source, frames
+        raise SourceError(
+            f"{source.name}: {source.trajectories[trajectory].item} lacks every value of frames {start} to "
+            f"{start + count - 1}, so there is nothing to draw; leave these frames or the trajectory out"
+        )

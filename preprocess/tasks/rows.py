@@ -1,0 +1,192 @@
+"""Pages and dense frames as rows of shards: gathered where they will stand, and written a shard at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Float64, Integer, Shaped
+
+from preprocess.partition import JoinPieces, Partition, RowTask, Segment, shard_rows
+from preprocess.tasks.bench import Workbench
+from preprocess.tasks.commit import Committer
+from preprocess.tasks.ground import Ground
+from ups_data.errors import StoreError
+from ups_data.importance import CloudGeometry
+from ups_data.scratch import Scratch
+from ups_data.storage.shard import ShardBuffer
+from ups_data.storage.zarr_store import COORDINATES, FIELDS, IMPORTANCE, INDEX, MEASURES, VALUES
+
+# Entries of pages that are gathered at once: they stay in the processor's cache until they are in their rows.
+_GATHER_ENTRIES = 2**17
+
+
+class TaskRows:
+    """Takes the rows of all arrays that a task owns.
+
+    Args:
+        task: the task.
+        bench: what every task needs.
+        committer: puts shards and pieces of them in place.
+        scratch: memory for shards, of which one is held for each array.
+    """
+
+    def __init__(self, task: RowTask, bench: Workbench, committer: Committer, scratch: Scratch) -> None:
+        partition = bench.partition
+        self._scratch = scratch
+        self._writers = {
+            key: _RowWriter(key, partition.segments(task, key), partition, committer, scratch)
+            for key in partition.rows(task)
+        }
+
+    def add_static(
+        self, index: Integer[np.ndarray, "page entry"], importance: Float64[np.ndarray, " point"], ground: Ground
+    ) -> None:
+        """Add what pages of a block hold beside values."""
+        geometry, measures, writers = ground.geometry, ground.measures, self._writers
+        for pages in _slices(index, _GATHER_ENTRIES):
+            padding = pages < 0
+            writers[INDEX].append(pages)
+            writers[IMPORTANCE].append(np.where(padding, np.nan, importance[pages]))
+            if isinstance(geometry, CloudGeometry):
+                coordinates = np.where(padding[..., None], np.nan, geometry.coordinates[pages])
+                writers[COORDINATES].append(coordinates.transpose(0, 2, 1))
+            if MEASURES in writers and measures is not None:
+                writers[MEASURES].append(np.where(padding, np.nan, measures[pages]))
+
+    def add_frames(
+        self,
+        index: Integer[np.ndarray, "page entry"],
+        chunks: Iterator[tuple[int, Float[np.ndarray, "time channel *space"]]],
+        own_stop: int,
+    ) -> None:
+        """Add frames of a block as pages, and densely those before `own_stop`: the next block has the others too."""
+        gatherer = _Gatherer(index, self._scratch)
+        for start, chunk in chunks:
+            for number, frame in enumerate(chunk, start):
+                for pages in gatherer.gather(frame.reshape(len(frame), -1)):
+                    self._writers[VALUES].append(pages)
+                if FIELDS in self._writers and number < own_stop:
+                    self._writers[FIELDS].append(frame)
+
+    def close(self) -> None:
+        """Check that all rows came."""
+        for writer in self._writers.values():
+            writer.close()
+
+
+class _Gatherer:
+    """Puts the values of frames in the order of a page table."""
+
+    def __init__(self, index: Integer[np.ndarray, "page entry"], scratch: Scratch) -> None:
+        self._index, self._scratch = index, scratch
+        # NumPy turns indices into its own at every use; those of small tables are turned once.
+        self._whole = index.astype(np.intp) if index.size <= _GATHER_ENTRIES else None
+
+    def gather(self, frame: Float[np.ndarray, "channel point"]) -> Iterator[Float[np.ndarray, "page channel entry"]]:
+        """Yield the pages of a frame, NaN on padding; each array holds until the next one is asked for."""
+        for part in self._parts():
+            pages = self._scratch.take("pages", (len(frame), *part.shape), frame.dtype)
+            for channel, values in enumerate(frame):
+                # -1 is clipped to the first value, which the next lines remove.
+                np.take(values, part, out=pages[channel], mode="clip")
+            if (part[:, -1] < 0).any():  # padding stands at the end of a page
+                pages[:, part < 0] = np.nan
+            yield pages.transpose(1, 0, 2)
+
+    def _parts(self) -> Iterator[Integer[np.ndarray, "part entry"]]:
+        if self._whole is not None:
+            yield self._whole
+            return
+        for part in _slices(self._index, _GATHER_ENTRIES):
+            wide = self._scratch.take("index", part.shape, np.intp)
+            wide[...] = part
+            yield wide
+
+
+class _RowWriter:
+    """Takes the rows of one array that a task owns, in order; memory holds one shard."""
+
+    def __init__(
+        self, key: str, segments: Iterator[Segment], partition: Partition, committer: Committer, scratch: Scratch
+    ) -> None:
+        self._key, self._segments, self._spec = key, segments, partition.plan.arrays[key]
+        self._committer, self._scratch = committer, scratch
+        self._room: ShardBuffer | _PieceBuffer | None = None
+        self._filled = 0
+        self._segment = next(segments, None)
+
+    def append(self, rows: Shaped[np.ndarray, "row *chunk"]) -> None:
+        """Add rows; they are copied, so that their memory may be used again."""
+        while len(rows):
+            if self._segment is None:
+                raise StoreError(f"{self._key}: {len(rows)} rows came after the last one that was planned")
+            if self._room is None:
+                self._room = self._make_room(self._segment)
+            part = rows[: self._segment.num_rows - self._filled]
+            place = self._room.rows[self._filled : self._filled + len(part)]
+            place[...] = part.reshape(place.shape)
+            self._filled += len(part)
+            rows = rows[len(part) :]
+            if self._filled == self._segment.num_rows:
+                self._write(self._segment, self._room)
+                self._room, self._filled = None, 0
+                self._segment = next(self._segments, None)
+
+    def close(self) -> None:
+        """Check that all rows came."""
+        if self._segment is not None:
+            raise StoreError(f"{self._key}: shard {self._segment.shard} lacks rows of {self._segment.path}")
+
+    def _make_room(self, segment: Segment) -> ShardBuffer | _PieceBuffer:
+        if not segment.is_piece:
+            return ShardBuffer(self._spec, segment.num_rows, scratch=self._scratch)
+        shape = (segment.num_rows, *self._spec.chunk_shape[1:])
+        return _PieceBuffer(self._scratch.take(self._key, shape, self._spec.dtype))
+
+    def _write(self, segment: Segment, room: ShardBuffer | _PieceBuffer) -> None:
+        if not segment.is_piece:
+            self._committer.commit(segment.path, room.encode(), scratch=False)
+        elif self._committer.awaits(f"store/{self._spec.shard_key(segment.shard)}"):
+            self._committer.commit(segment.path, room.encode(), scratch=True)
+
+
+@dataclass(frozen=True)
+class _PieceBuffer:
+    """The rows of a piece of a shard, one after another as they are."""
+
+    rows: Shaped[np.ndarray, "row *chunk"]
+
+    def encode(self) -> memoryview:
+        """Return the bytes of the piece."""
+        return self.rows.reshape(-1).data.cast("B")
+
+
+def join_pieces(task: JoinPieces, bench: Workbench, committer: Committer, scratch: Scratch) -> None:
+    """Put a shard together from its pieces, and remove them."""
+    spec = bench.partition.plan.arrays[task.key]
+    path = f"store/{spec.shard_key(task.shard)}"
+    pieces = [bench.folder / piece for piece in task.pieces]
+    try:
+        contents = [np.frombuffer(piece.read_bytes(), dtype=spec.dtype) for piece in pieces]
+    except FileNotFoundError:
+        # Pieces are removed once the shard is there: another process did all this, and died before it said so.
+        committer.note_shard(path)
+    else:
+        start, stop = shard_rows(spec, task.shard)
+        buffer, filled = ShardBuffer(spec, stop - start, scratch=scratch), 0
+        for content in contents:
+            rows = content.reshape(-1, *spec.chunk_shape[1:])
+            buffer.rows[filled : filled + len(rows)] = rows
+            filled += len(rows)
+        committer.commit(path, buffer.encode(), scratch=False)
+    for piece in pieces:
+        piece.unlink(missing_ok=True)
+
+
+def _slices(index: Integer[np.ndarray, "page entry"], num_entries: int) -> Iterator[Integer[np.ndarray, "part entry"]]:
+    """Cut a page table into pieces of about `num_entries`."""
+    step = max(1, num_entries // index.shape[1])
+    for start in range(0, len(index), step):
+        yield index[start : start + step]

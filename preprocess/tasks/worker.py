@@ -1,0 +1,121 @@
+"""Carry out one task after another."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float64, Int32, Shaped
+
+from preprocess.ledger import CommittedFile
+from preprocess.partition import LayOut, Task, WriteFrames, table_path
+from preprocess.tasks.bench import Workbench
+from preprocess.tasks.commit import Committer
+from preprocess.tasks.frames import FrameReader
+from preprocess.tasks.ground import GroundReader
+from preprocess.tasks.laid import LaidRows
+from preprocess.tasks.measure import measure_blocks
+from preprocess.tasks.rows import TaskRows, join_pieces
+from ups_data.pages import PageTable, build_pages
+from ups_data.scratch import Scratch
+from ups_data.statistics import FieldStatistics
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskResult:
+    """What a task committed.
+
+    Attributes:
+        name: the task.
+        files: files that it put in place.
+    """
+
+    name: str
+    files: tuple[CommittedFile, ...]
+
+
+class Worker:
+    """Carries out tasks, one after another."""
+
+    def __init__(self, bench: Workbench) -> None:
+        self._bench = bench
+        self._committer = Committer(bench)
+        self._grounds = GroundReader(bench)
+        self._scratch = Scratch()
+
+    def run(self, task: Task) -> TaskResult:
+        """Carry out a task and note it in the ledger.
+
+        Raises:
+            SourceError: the source cannot be read, or a value is not finite; names file, item, frame and point.
+            SchemaError: coordinates that break a rule.
+            StoreError: the disk is full or read-only.
+        """
+        self._committer.begin()
+        if isinstance(task, LayOut):
+            self._lay_out(task)
+        elif isinstance(task, WriteFrames):
+            self._write_frames(task)
+        else:
+            join_pieces(task, self._bench, self._committer, self._scratch)
+        return TaskResult(name=task.name, files=self._committer.end(task.name))
+
+    def _lay_out(self, task: LayOut) -> None:
+        bench = self._bench
+        rows = TaskRows(task, bench, self._committer, self._scratch)
+        gathered = LaidRows(dims=len(bench.source.axes))
+        for trajectory in range(task.first, task.stop):
+            ground = self._grounds.read(trajectory)
+            frames = FrameReader(bench, trajectory)
+            statistics = FieldStatistics(bench.partition.plan.num_channels)
+            tables = []
+            for block, importance in enumerate(measure_blocks(bench, trajectory, ground, frames, statistics)):
+                table = self._deal(trajectory, block, importance, ground.order)
+                gathered.add_block(table.layout)
+                rows.add_static(table.index, importance, ground)
+                if task.long:
+                    self._committer.commit(table_path(trajectory, block), _to_npy(table.index), scratch=True)
+                else:
+                    tables.append(table.index)
+            gathered.add(statistics, ground.geometry)
+            for block, index in enumerate(tables):
+                start, count = bench.partition.block_ranges(trajectory)[block]
+                own_stop = bench.partition.own_frames(trajectory, block)[1]
+                rows.add_frames(index, frames.chunks(start, start + count), own_stop)
+        rows.close()
+        self._committer.commit(task.summary_path, gathered.result().to_bytes(), scratch=True)
+
+    def _deal(
+        self,
+        trajectory: int,
+        block: int,
+        importance: Float64[np.ndarray, " point"],
+        order: Int32[np.ndarray, " point"],
+    ) -> PageTable:
+        plan = self._bench.partition.plan
+        return build_pages(
+            importance,
+            order,
+            page_points=plan.layout.page_points,
+            num_strata=plan.layout.num_strata,
+            block_points=plan.layout.block_points,
+            seed=plan.layout.seed,
+            key=(trajectory, block),
+            all_pages=self._bench.partition.all_pages(trajectory, block),
+        )
+
+    def _write_frames(self, task: WriteFrames) -> None:
+        rows = TaskRows(task, self._bench, self._committer, self._scratch)
+        path = self._bench.folder / table_path(task.trajectory, task.block)
+        index = np.load(path, mmap_mode="r", allow_pickle=False)
+        frames = FrameReader(self._bench, task.trajectory)
+        own_stop = self._bench.partition.own_frames(task.trajectory, task.block)[1]
+        rows.add_frames(index, frames.chunks(task.start, task.stop), own_stop)
+        rows.close()
+
+
+def _to_npy(values: Shaped[np.ndarray, "..."]) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, values, allow_pickle=False)
+    return buffer.getvalue()

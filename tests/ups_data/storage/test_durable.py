@@ -1,0 +1,49 @@
+"""Files that are whole or not there: the order of syncs and names, and what a failure leaves."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from ups_data.errors import StoreError
+from ups_data.storage import durable
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What was synced and named, in order: `file`, `folder`, `name`."""
+    noted: list[str] = []
+    fsync, replace = os.fsync, Path.replace
+
+    def note_sync(descriptor: int) -> None:
+        noted.append("folder" if Path(f"/proc/self/fd/{descriptor}").resolve().is_dir() else "file")
+        fsync(descriptor)
+
+    def note_name(path: Path, target: Path) -> Path:
+        noted.append("name")
+        return replace(path, target)
+
+    monkeypatch.setattr(os, "fsync", note_sync)
+    monkeypatch.setattr(Path, "replace", note_name)
+    return noted
+
+
+def test_small_files_are_all_synced_before_one_is_named(tmp_path: Path, calls: list[str]) -> None:
+    files = {tmp_path / "a" / "c" / "0": b"0", tmp_path / "a" / "zarr.json": b"{}", tmp_path / "b" / "zarr.json": b"[]"}
+    durable.write_all_durably(files, dest=tmp_path)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == files
+    # The directories: the one that holds a and b, a, c and b.
+    assert calls == ["file"] * 3 + ["name"] * 3 + ["folder"] * 4
+
+
+def test_one_file_is_synced_named_and_its_folder_synced(tmp_path: Path, calls: list[str]) -> None:
+    durable.write_durably(tmp_path / "a", b"0", dest=tmp_path)
+    assert calls == ["file", "name", "folder"]
+
+
+def test_of_files_that_cannot_be_written_nothing_is_left(tmp_path: Path) -> None:
+    (tmp_path / "b").write_bytes(b"no folder")
+    files = {tmp_path / "a" / "0": b"0", tmp_path / "b" / "0": b"0"}
+    with pytest.raises(StoreError, match=r"cannot write .*b/0: .*; nothing at .* was changed"):
+        durable.write_all_durably(files, dest=tmp_path)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [tmp_path / "b"]
