@@ -31,7 +31,15 @@ from preprocess.sources.base import Source
 from preprocess.tasks import Laid, TaskResult, Workbench, grid_key
 from ups_data import __version__
 from ups_data.errors import SourceError, StoreExistsError
-from ups_data.schema import FileEntry, GeometrySpec, Manifest, ParameterSpec, SourceSpec
+from ups_data.schema import (
+    FileEntry,
+    GeometrySpec,
+    Manifest,
+    ParameterSpec,
+    RoundingError,
+    RoundingSpec,
+    SourceSpec,
+)
 from ups_data.statistics import FieldStatistics
 from ups_data.storage.shard import array_metadata
 from ups_data.storage.tables import TrajectoryTables
@@ -277,6 +285,7 @@ class Conversion:
             codec=self._settings.codec,
             estimand=plan.estimand,
             missing_fields=tuple(field.name for field in source.fields if field.name in source.missing_fields),
+            rounding=self._describe_rounding(laid),
             settings=self._settings.model_dump(mode="json", exclude={"name"}),
             source=SourceSpec(
                 format=source.format,
@@ -325,6 +334,16 @@ class Conversion:
         for trajectory in np.flatnonzero(self._counted):
             statistics.merge(FieldStatistics.from_array(moments[trajectory]))
         return statistics
+
+    def _describe_rounding(self, laid: Iterable[Laid]) -> RoundingSpec | None:
+        if self._plan.rounding is None:
+            return None
+        absolute, relative = np.concatenate([part.rounding for part in laid]).max(axis=0).tolist()
+        errors = tuple(
+            RoundingError(channel=name, max_absolute=most, max_relative=share)
+            for name, most, share in zip(self._channel_names, absolute, relative, strict=True)
+        )
+        return RoundingSpec(rule=self._plan.rounding, errors=errors)
 
     def _tables(self, laid: list[Laid]) -> TrajectoryTables:
         dims = len(self._source.axes)

@@ -11,7 +11,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from ups_data.schema import AxisSpec, ClipSpec, Manifest
+from ups_data.schema import AxisSpec, ClipSpec, Manifest, RoundingSpec
 from ups_data.storage import Store
 
 
@@ -89,6 +89,8 @@ def part_of(key: str) -> str:
 def _tables(summary: StoreSummary) -> Iterator[RenderableType]:
     yield _overview(summary)
     yield _statistics(summary.manifest)
+    if summary.manifest.rounding is not None:
+        yield _rounding(summary.manifest.rounding)
     yield _axes(summary.manifest)
     if summary.manifest.parameters:
         yield _parameters(summary.manifest)
@@ -153,6 +155,15 @@ def _statistics(manifest: Manifest) -> Table:
         table.add_row(
             Text(record.channel), Text(units[record.channel] or "-"), *(f"{number:.4g}" for number in numbers), change
         )
+    return table
+
+
+def _rounding(rounding: RoundingSpec) -> Table:
+    bits = rounding.rule.mantissa_bits
+    kept = "float16" if bits is None else f"{bits} mantissa bits"
+    table = new_table(f"Rounded to {kept}", "channel", "largest error", "relative to value")
+    for error in rounding.errors:
+        table.add_row(Text(error.channel), f"{error.max_absolute:.3g}", f"{error.max_relative:.3g}")
     return table
 
 

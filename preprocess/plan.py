@@ -17,7 +17,8 @@ from ups_data.errors import ConfigError, SchemaError, SourceError
 from ups_data.importance import Subject, check_metrics, default_recipe, pin_recipe
 from ups_data.pages import FrameBlocks, cut_blocks, default_block_points, default_num_strata, default_page_points
 from ups_data.random import Stream, generator
-from ups_data.schema import MAX_POINTS, Estimand, ImportanceSpec, LayoutSpec, Name
+from ups_data.rounding import MANTISSA_BITS
+from ups_data.schema import MAX_POINTS, Estimand, ImportanceSpec, LayoutSpec, Name, RoundingRule
 from ups_data.storage.shard import ArraySpec
 from ups_data.storage.zarr_store import COORDINATES, FIELDS, IMPORTANCE, INDEX, MEASURES, VALUES
 
@@ -43,6 +44,7 @@ class ConvertPlan:
         split_provenance: `source`, or the rule that was applied.
         parameters: scalars of each trajectory, in the order of the first trajectory's (n, K).
         dtype: stored values.
+        rounding: how values are rounded, None where they are stored as they are.
         num_frames, num_points: sizes of each trajectory (n,).
         blocks: blocks of frames with a page layout of their own.
         block_pages: pages of each block (B,).
@@ -61,6 +63,7 @@ class ConvertPlan:
     split_provenance: str
     parameters: Float64[np.ndarray, "trajectory parameter"]
     dtype: str
+    rounding: RoundingRule | None
     num_frames: Int64[np.ndarray, " trajectory"]
     num_points: Int64[np.ndarray, " trajectory"]
     blocks: FrameBlocks
@@ -189,6 +192,7 @@ def plan_conversion(source: Source, settings: ConvertSettings) -> ConvertPlan:
         split_provenance=provenance,
         parameters=_plan_parameters(source),
         dtype=dtype,
+        rounding=_plan_rounding(source, settings, dtype),
         num_frames=num_frames,
         num_points=num_points,
         blocks=blocks,
@@ -227,6 +231,16 @@ def _stored_dtype(source: Source) -> Literal["float32", "float64"]:
         f"{source.name} holds values of dtype {source.dtype}, which neither float32 nor float64 can hold exactly; "
         f"convert them in the source first"
     )
+
+
+def _plan_rounding(source: Source, settings: ConvertSettings, dtype: str) -> RoundingRule | None:
+    rule = settings.rounding
+    if rule is not None and rule.mantissa_bits is not None and rule.mantissa_bits >= MANTISSA_BITS[dtype]:
+        raise ConfigError(
+            f"round_mantissa_bits is {rule.mantissa_bits}, and the {dtype} of {source.name} has {MANTISSA_BITS[dtype]} "
+            f"bits, so nothing would be rounded; give fewer, or leave it out"
+        )
+    return rule
 
 
 def _plan_parameters(source: Source) -> Float64[np.ndarray, "trajectory parameter"]:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 import pydantic
 
-from ups_data.schema import CodecName, CurveName, Estimand, ImportanceSpec, Name
+from ups_data.schema import CodecName, CurveName, Estimand, ImportanceSpec, Name, RoundingRule
 
 _MIB = 2**20
 
@@ -28,6 +28,10 @@ class ConvertSettings(pydantic.BaseModel):
         codec: compressor of the inner chunks (rows).
         min_compressed_bytes: rows of fewer bytes are stored as they are, which is faster to read, and smaller: a
             compressor's own header outweighs what it saves (`scripts/study_codecs.py`).
+        round_mantissa_bits: bits of the mantissa that values keep, 1 to 22 of float32 and to 51 of float64; the others
+            are rounded to the nearest, ties to even, which compresses better. All are kept if None.
+        round_float16: round values to the nearest that a float16 holds; they are stored in their own dtype all the
+            same.
         dense: store dense frames beside the pages (`stored`), rebuild them from pages (`rebuilt`), or store them where
             all trajectories share one grid (`auto`).
         estimand: what draws estimate, the `mean` over points or the `integral` over the domain; with `integral`, the
@@ -49,6 +53,8 @@ class ConvertSettings(pydantic.BaseModel):
     importance: ImportanceSpec | None = None
     codec: CodecName = "none"
     min_compressed_bytes: Annotated[int, pydantic.Field(ge=1, le=2**31)] = 8192
+    round_mantissa_bits: Annotated[int, pydantic.Field(ge=1, le=51)] | None = None
+    round_float16: bool = False
     dense: Literal["auto", "stored", "rebuilt"] = "auto"
     estimand: Estimand = "mean"
     splits: dict[Name, Annotated[float, pydantic.Field(gt=0, le=1)]] | None = None
@@ -61,6 +67,12 @@ class ConvertSettings(pydantic.BaseModel):
             raise ValueError("target_span is of blocks of frames: give frames_per_block too")
         return self
 
+    @pydantic.model_validator(mode="after")
+    def _rounds_in_one_way(self) -> Self:
+        if self.round_float16 and self.round_mantissa_bits is not None:
+            raise ValueError("values are rounded in one way: give round_mantissa_bits or round_float16")
+        return self
+
     @pydantic.field_validator("splits")
     @classmethod
     def _splits_add_up(cls, splits: dict[str, float] | None) -> dict[str, float] | None:
@@ -71,6 +83,13 @@ class ConvertSettings(pydantic.BaseModel):
     def codec_of_rows(self, row_bytes: int) -> CodecName:
         """Return the codec of an array whose rows have so many bytes."""
         return self.codec if row_bytes >= self.min_compressed_bytes else "none"
+
+    @property
+    def rounding(self) -> RoundingRule | None:
+        """How values shall be rounded; None where they are stored as they are."""
+        if self.round_mantissa_bits is None and not self.round_float16:
+            return None
+        return RoundingRule(mantissa_bits=self.round_mantissa_bits)
 
     @property
     def shard_bytes(self) -> int:

@@ -5,7 +5,8 @@ The rows are those of converted stores, dense frames and pages: of a smooth and 
 given spectra, and with --darcy of real Darcy flow (fetched by pip, 4 MB, kept in the user's cache). Each row is encoded
 and decoded as a store does it, checksum included. Codecs take turns, so that a machine that slows down slows all of
 them, and medians over the rounds are told. A store is written at level 5 with the filter `bit`; the other levels and
-filters show what another choice would give.
+filters show what another choice would give. One more column tells the ratio after declared rounding of the same values,
+as `convert --round-mantissa-bits 12` does it.
 
 Example: scripts/study_codecs.py --darcy --output study_codecs.json
 """
@@ -35,7 +36,8 @@ from preprocess.convert import convert
 from preprocess.settings import ConvertSettings
 from preprocess.sources import open_source
 from preprocess.sources.datasets import fetch
-from ups_data.schema import CodecName
+from ups_data.rounding import round_values
+from ups_data.schema import CodecName, RoundingRule
 from ups_data.storage.codec import ChunkCodec, Row
 from ups_data.storage.zarr_store import FIELDS, VALUES, ZarrStore
 
@@ -105,7 +107,10 @@ class Case:
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """What one choice gave on one case; sizes with checksums, speeds in MB (10^6 bytes) of values a second."""
+    """What one choice gave on one case; sizes with checksums, speeds in MB (10^6 bytes) of values a second.
+
+    `rounded_ratio` is the ratio where the values keep only some bits of their mantissa.
+    """
 
     field: str
     array: str
@@ -116,6 +121,7 @@ class Measured:
     shuffle: str
     is_stored: bool
     ratio: float
+    rounded_ratio: float
     encode_mb_per_s: float
     decode_mb_per_s: float
 
@@ -125,13 +131,19 @@ def main() -> int:
     arguments = parse_arguments()
     with tempfile.TemporaryDirectory() as scratch:
         cases = list(make_cases(arguments, Path(scratch)))
-    measured = [row for case in cases for row in measure(case, arguments.rounds)]
+    rows = [row for case in cases for row in measure(case, arguments.rounds, arguments.rounding_bits)]
     CONSOLE.print(f"machine: {machine_line()}; medians of {arguments.rounds} rounds")
     for case in cases:
-        CONSOLE.print(tabulate(case, [row for row in measured if (row.field, row.array) == (case.field, case.array)]))
+        CONSOLE.print(
+            tabulate(
+                case,
+                [row for row in rows if (row.field, row.array) == (case.field, case.array)],
+                arguments.rounding_bits,
+            )
+        )
     if arguments.output is not None:
         settings = {key: value for key, value in vars(arguments).items() if key != "output"}
-        content = {"machine": describe_machine(), "settings": settings, "rows": [asdict(row) for row in measured]}
+        content = {"machine": describe_machine(), "settings": settings, "rows": [asdict(row) for row in rows]}
         arguments.output.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     return 0
 
@@ -143,6 +155,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--frames", type=int, default=4, help="frames of each of them (4)")
     parser.add_argument("--page-points", type=int, help="points of a page; chosen by the size otherwise")
     parser.add_argument("--rounds", type=int, default=7, help="of which medians are told (7)")
+    parser.add_argument("--rounding-bits", type=int, default=12, help="mantissa bits kept in the last column (12)")
     parser.add_argument("--darcy", action="store_true", help="also the Darcy data, fetched where they are not yet")
     parser.add_argument("--output", type=Path, help="write what was measured as JSON")
     return parser.parse_args()
@@ -203,7 +216,7 @@ def describe(folder: Path, name: str, values: Float32[np.ndarray, "1 time x y"])
     return path
 
 
-def measure(case: Case, rounds: int) -> list[Measured]:
+def measure(case: Case, rounds: int, rounding_bits: int) -> list[Measured]:
     """Encode and decode all rows with every choice, in turns."""
     seconds: dict[Choice, list[tuple[float, float]]] = {choice: [] for choice in CHOICES}
     sizes: dict[Choice, int] = {}
@@ -212,6 +225,7 @@ def measure(case: Case, rounds: int) -> list[Measured]:
             sizes[choice], *spent = time_choice(case.rows, choice)
             seconds[choice].append((spent[0], spent[1]))
     million = case.rows.nbytes / 1e6
+    rounded = round_values(case.rows, RoundingRule(mantissa_bits=rounding_bits))
     return [
         Measured(
             field=case.field,
@@ -220,6 +234,7 @@ def measure(case: Case, rounds: int) -> list[Measured]:
             num_bytes=case.rows.nbytes,
             is_stored=choice.is_stored,
             ratio=case.rows.nbytes / sizes[choice],
+            rounded_ratio=case.rows.nbytes / time_choice(rounded, choice)[0],
             encode_mb_per_s=million / statistics.median(encode for encode, _ in seconds[choice]),
             decode_mb_per_s=million / statistics.median(decode for _, decode in seconds[choice]),
             **asdict(choice),
@@ -245,11 +260,11 @@ def time_choice(rows: Shaped[np.ndarray, "row *chunk"], choice: Choice) -> tuple
     return encoded.size, encoded_after, decoded_after
 
 
-def tabulate(case: Case, measured: list[Measured]) -> rich.table.Table:
+def tabulate(case: Case, measured: list[Measured], rounding_bits: int) -> rich.table.Table:
     """Return the table of one case; * marks how stores are written."""
     size = f"{len(case.rows):,} rows of {case.rows[0].nbytes:,} bytes"
     table = rich.table.Table(title=f"{case.field}, {case.array}: {size}", title_justify="left")
-    for column in ("codec", "level", "filter", "ratio", "encode MB/s", "decode MB/s"):
+    for column in ("codec", "level", "filter", "ratio", "encode MB/s", "decode MB/s", f"ratio at {rounding_bits} bits"):
         table.add_column(column, justify="left" if column in ("codec", "filter") else "right")
     for row in measured:
         table.add_row(
@@ -259,6 +274,7 @@ def tabulate(case: Case, measured: list[Measured]) -> rich.table.Table:
             f"{row.ratio:.3f}",
             f"{row.encode_mb_per_s:,.0f}",
             f"{row.decode_mb_per_s:,.0f}",
+            f"{row.rounded_ratio:.3f}",
         )
     return table
 

@@ -219,6 +219,38 @@ class ChannelStatistics(Record):
     delta_rms: Finite | None = None
 
 
+class RoundingRule(Record):
+    """How values were rounded before they were stored: to the nearest, ties to even.
+
+    Attributes:
+        mantissa_bits: bits of the mantissa that are kept, beside the leading one that is not written; None for numbers
+            that a float16 holds.
+    """
+
+    mantissa_bits: Annotated[int, pydantic.Field(ge=1, le=51)] | None
+
+
+class RoundingError(Record):
+    """The largest errors that rounding made in one channel, over all points and frames.
+
+    Attributes:
+        channel: which.
+        max_absolute: in units of the channel.
+        max_relative: over the size of the value; zero has none.
+    """
+
+    channel: str
+    max_absolute: Annotated[Finite, pydantic.Field(ge=0)]
+    max_relative: Annotated[Finite, pydantic.Field(ge=0)]
+
+
+class RoundingSpec(Record):
+    """Declared rounding of a store, and what it cost."""
+
+    rule: RoundingRule
+    errors: tuple[RoundingError, ...]
+
+
 class LayoutSpec(Record):
     """How points are dealt to pages; see `ups_data.pages`.
 
@@ -367,6 +399,7 @@ class Manifest(Fingerprinted):
         estimand: what the weights of a draw estimate unless a dataset asks for another one: the `mean` over the points,
             or the `integral` over the domain, by the measures of cells.
         missing_fields: fields that lack values at some points or frames, which are stored as NaN.
+        rounding: how values were rounded, and the largest errors of it; None where they are those of the source.
         settings: what the conversion was told, so that `repair` can do it again; empty where it is not recorded.
         files: every file of the store but the manifest itself.
     """
@@ -393,6 +426,7 @@ class Manifest(Fingerprinted):
     codec: CodecName
     estimand: Estimand = "mean"
     missing_fields: tuple[Name, ...] = ()
+    rounding: RoundingSpec | None = None
     settings: dict[str, pydantic.JsonValue] = pydantic.Field(default_factory=dict)
     source: SourceSpec
     files: tuple[FileEntry, ...]
@@ -406,6 +440,8 @@ class Manifest(Fingerprinted):
             raise ValueError(f"splits {self.splits} must add up to {self.num_trajectories} trajectories")
         if tuple(record.channel for record in self.statistics) != self.channel_names:
             raise ValueError(f"statistics must list the channels {self.channel_names} in order")
+        if self.rounding and tuple(error.channel for error in self.rounding.errors) != self.channel_names:
+            raise ValueError(f"errors of the rounding must list the channels {self.channel_names} in order")
         self._check_boundaries(names)
         if self.estimand == "integral" and not self.geometry.has_measures:
             raise ValueError("an integral needs the measures of cells, which this geometry lacks")

@@ -64,6 +64,12 @@ class Request:
     codec: Annotated[
         CodecName | None, typer.Option("--codec", help="Compressor; rows shorter than 8 KiB stay as they are.")
     ] = None
+    round_mantissa_bits: Annotated[
+        int | None, typer.Option("--round-mantissa-bits", help="Bits of the mantissa that values keep; all by default.")
+    ] = None
+    round_float16: Annotated[
+        bool | None, typer.Option("--round-float16", help="Round values to those that a float16 holds.")
+    ] = None
     split: Annotated[
         str | None, typer.Option("--split", help="Shares where the source has no splits: train=0.8,valid=0.1,test=0.1.")
     ] = None
@@ -92,6 +98,8 @@ class Request:
             "target_span": self.target_span,
             "estimand": self.estimand,
             "codec": self.codec,
+            "round_mantissa_bits": self.round_mantissa_bits,
+            "round_float16": self.round_float16,
             "seed": self.seed,
             "splits": None if self.split is None else parse_numbers(self.split, "--split"),
             "importance": None if self.importance is None else parse_recipe(self.importance),

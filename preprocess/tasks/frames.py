@@ -5,24 +5,33 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Float64
 
 from preprocess.tasks.bench import Workbench
 from ups_data.errors import SourceError
+from ups_data.rounding import measure_errors, round_values
 
 MAX_SIZE = 1e100
 """Largest size of a value: squares of values, and of their changes and gradients, must stay finite in float64."""
 
 
 class FrameReader:
-    """Frames of one trajectory in chunks of at most `block_bytes`; read once where all of them fit in one chunk."""
+    """Frames of one trajectory in chunks of at most `block_bytes`; read once where all of them fit in one chunk.
+
+    Attributes:
+        num_frames: frames of the trajectory.
+        rounding_errors: largest absolute and relative error of each channel in all frames that were checked.
+    """
+
+    rounding_errors: Float64[np.ndarray, "2 channel"]
 
     def __init__(self, bench: Workbench, trajectory: int) -> None:
         self._source, self._trajectory = bench.source, trajectory
         self._info = bench.source.trajectories[trajectory]
         self.num_frames = self._info.num_frames
         plan = bench.partition.plan
-        self._dtype = np.dtype(plan.dtype)
+        self._dtype, self._rule = np.dtype(plan.dtype), plan.rounding
+        self.rounding_errors = np.zeros((2, plan.num_channels))
         self._may_miss = bench.may_miss
         self._shape = (plan.num_channels, *self._info.shape)
         self._length = int(max(1, bench.partition.block_bytes // bench.partition.frame_bytes[trajectory]))
@@ -34,19 +43,19 @@ class FrameReader:
         A chunk is read only, and holds until the next one is asked for: the source may reuse its memory.
         """
         for first in range(start, stop, self._length):
-            yield first, self._read(first, min(first + self._length, stop))
+            yield first, self._read(first, min(first + self._length, stop), check=False)
 
     def checked_chunks(self) -> Iterator[tuple[int, Float[np.ndarray, "time channel *space"]]]:
-        """Yield all frames, as `chunks` does, once their values are found to be sound.
+        """Yield all frames, as `chunks` does, once their values are found to be sound, and note what rounding costs.
 
         Raises:
-            SourceError: a value is not finite, and not declared missing; names item, frame and point.
+            SourceError: a value is not finite, and not declared missing, or too large to be rounded as asked; names
+                item, frame and point.
         """
-        for start, chunk in self.chunks(0, self.num_frames):
-            self._refuse_bad_values(start, chunk)
-            yield start, chunk
+        for first in range(0, self.num_frames, self._length):
+            yield first, self._read(first, min(first + self._length, self.num_frames), check=True)
 
-    def _read(self, start: int, stop: int) -> Float[np.ndarray, "time channel *space"]:
+    def _read(self, start: int, stop: int, *, check: bool) -> Float[np.ndarray, "time channel *space"]:
         if self._kept is not None:
             return self._kept[start:stop]
         chunk = self._source.read_frames(self._trajectory, start, stop)
@@ -61,9 +70,40 @@ class FrameReader:
                 f"announced, and storing them as {self._dtype} would round them"
             )
         chunk = np.ascontiguousarray(chunk, dtype=self._dtype)
+        if check:
+            self._refuse_bad_values(start, chunk)
+        if self._rule is not None:
+            chunk = self._round(start, chunk, check=check)
         if stop - start == self.num_frames:
             self._kept = chunk
         return chunk
+
+    def _round(
+        self, start: int, chunk: Float[np.ndarray, "time channel *space"], *, check: bool
+    ) -> Float[np.ndarray, "time channel *space"]:
+        """Return rounded frames, made one by one: a whole chunk would be held twice more."""
+        assert self._rule is not None
+        rounded = np.empty_like(chunk)
+        for number, frame in enumerate(chunk):
+            rounded[number] = round_values(frame, self._rule)
+            if check:
+                self._refuse_overflow(start + number, frame, rounded[number])
+                errors = measure_errors(frame, rounded[number])
+                np.maximum(self.rounding_errors, errors, out=self.rounding_errors)
+        return rounded
+
+    def _refuse_overflow(
+        self, number: int, frame: Float[np.ndarray, "channel *space"], rounded: Float[np.ndarray, "channel *space"]
+    ) -> None:
+        over = np.isinf(rounded)
+        if over.any():
+            channel, *place = np.unravel_index(int(np.argmax(over)), over.shape)
+            names = [name for field in self._source.fields for name in field.channel_names]
+            raise SourceError(
+                f"{self._source.name}: {self._info.item}, frame {number}, channel {names[channel]}, point "
+                f"{tuple(map(int, place))} holds {frame[channel, *place]}, which is too large to be rounded as asked; "
+                f"keep mantissa bits instead of a float16, more of them, or leave rounding out"
+            )
 
     def _refuse_bad_values(self, start: int, chunk: Float[np.ndarray, "time channel *space"]) -> None:
         limit = min(MAX_SIZE, float(np.finfo(chunk.dtype).max))

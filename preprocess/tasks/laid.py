@@ -22,6 +22,7 @@ class Laid:
         drawn_points: as in the tables (B,).
         stratum_pages, stratum_mass: as in the tables (B, S).
         moments: statistics of each trajectory, see `FieldStatistics.to_array`; zeros where they are not counted.
+        rounding: largest absolute and relative error of each trajectory's rounding; zeros without any.
         grids: number of each trajectory's grid among `shapes`; 0 for points.
         shapes: nodes per axis of each grid (G, D).
         nodes: node coordinates, grid after grid, axis after axis.
@@ -31,6 +32,7 @@ class Laid:
     stratum_pages: Int32[np.ndarray, "block stratum"]
     stratum_mass: Float64[np.ndarray, "block stratum"]
     moments: Float64[np.ndarray, "trajectory 2 moment channel"]
+    rounding: Float64[np.ndarray, "trajectory 2 channel"]
     grids: Int64[np.ndarray, " trajectory"]
     shapes: Int64[np.ndarray, "grid dim"]
     nodes: Float64[np.ndarray, " node"]
@@ -59,6 +61,7 @@ class LaidRows:
         self._dims = dims
         self._layouts: list[PageLayout] = []
         self._moments: list[Float64[np.ndarray, "2 moment channel"]] = []
+        self._rounding: list[Float64[np.ndarray, "2 channel"]] = []
         self._numbers: list[int] = []
         self._grids: dict[bytes, int] = {}
         self._axes: list[tuple[Float64[np.ndarray, " _"], ...]] = []
@@ -67,9 +70,12 @@ class LaidRows:
         """Add a block of the next trajectory."""
         self._layouts.append(layout)
 
-    def add(self, statistics: FieldStatistics, geometry: Geometry) -> None:
+    def add(
+        self, statistics: FieldStatistics, rounding_errors: Float64[np.ndarray, "2 channel"], geometry: Geometry
+    ) -> None:
         """Add a trajectory."""
         self._moments.append(statistics.to_array())
+        self._rounding.append(rounding_errors)
         self._numbers.append(0 if isinstance(geometry, CloudGeometry) else self._number(geometry))
 
     def result(self) -> Laid:
@@ -80,6 +86,7 @@ class LaidRows:
             stratum_pages=np.stack([layout.stratum_pages for layout in self._layouts]).astype(np.int32),
             stratum_mass=np.stack([layout.stratum_mass for layout in self._layouts]),
             moments=np.stack(self._moments),
+            rounding=np.stack(self._rounding),
             grids=np.array(self._numbers, dtype=np.int64),
             shapes=np.array([axis.size for axis in nodes], dtype=np.int64).reshape(-1, self._dims),
             nodes=np.concatenate(nodes) if nodes else np.empty(0),

@@ -78,7 +78,7 @@ class Worker:
                     self._committer.commit(table_path(trajectory, block), _to_npy(table.index), scratch=True)
                 else:
                     tables.append(table.index)
-            gathered.add(statistics, ground.geometry)
+            gathered.add(statistics, frames.rounding_errors, ground.geometry)
             for block, index in enumerate(tables):
                 start, count = bench.partition.block_ranges(trajectory)[block]
                 own_stop = bench.partition.own_frames(trajectory, block)[1]
