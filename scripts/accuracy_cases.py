@@ -20,8 +20,8 @@ from ups_data.errors import ConfigError
 from ups_data.training import TrainConfig, load_config
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
-Part = Literal["time", "steps", "resolution", "schedule", "matrix"]
-PARTS: tuple[Part, ...] = ("time", "steps", "resolution", "schedule", "matrix")
+Part = Literal["time", "steps", "resolution", "longer", "matrix"]
+PARTS: tuple[Part, ...] = ("time", "steps", "resolution", "longer", "matrix")
 EVALUATIONS = 8
 
 
@@ -180,8 +180,9 @@ def arms_of(part: Part, case: Case) -> Sequence[Arm]:
         return (DENSE, *(Arm(draws=kind, ratio=ratio) for kind in kinds for ratio in (0.3, 0.1)))
     if part == "resolution" and case.recipe == "burgers":
         return (DENSE, *(Arm(draws=kind, ratio=ratio) for kind in ("stratified", "importance") for ratio in (0.3, 0.1)))
-    if part == "schedule" and case.name in MAIN:
-        return (DENSE, replace(DENSE, more=RECIPES[case.name].more))
+    if part == "longer" and case.name in MAIN:
+        recipe = RECIPES[case.name]
+        return (DENSE, replace(DENSE, more=recipe.more), replace(recipe, more=2 * recipe.more))
     if part == "matrix" and case.name in MAIN:
         sparse = (
             Arm(draws=kind, ratio=ratio, curriculum=ramp)

@@ -4,7 +4,7 @@ r"""Train sparse against dense: dense test error by equal steps and by equal tim
 time: how long a sparse run takes to the last dense test error of the dense run, over the time of that run;
 steps: the gap at equal steps on resolved fields, 256 x 256;
 resolution: that gap from 32 x 32 to 256 x 256, the same fields on coarser grids;
-schedule: dense runs of as many steps as the sparse ones of the first part, whose learning rate stays high for longer;
+longer: the first part again, with dense runs of as many steps as its sparse ones, and sparse ones of twice as many;
 matrix: four ratios by four samplers, with and without a curriculum, at equal steps.
 
 A finished run is a line of the output file: settings, and a curve of steps, CPU seconds, wall-clock seconds and dense

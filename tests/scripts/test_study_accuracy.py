@@ -90,8 +90,9 @@ def test_a_sparse_run_that_loses_is_told(study: ModuleType, pair: Any, tmp_path:
     assert "uniform 0.1 is +25.0% behind at equal steps" in lost
     assert recipe.name not in lost
     assert f"| {recipe.name} | 12 | 12.0 | 0.1000 | 28 % | 28% | held |" in told
-    assert f"| {long.arm.name} | 0.0800 | +0.0 % | +0.0% | 1.00 | 80 % |" in told
-    assert f"| {recipe.name} | 0.1000 | +25.0 % | +25.0% | 0.19 |" in told
+    assert "in this share of that run's time:\n80% (monthly winds" in told
+    assert f"| {long.arm.name} | 64 | 0.0800 | +0.0 % | +0.0% | 1.00 | 100 % |" in told
+    assert f"| {recipe.name} | 12 | 0.1000 | +25.0 % | +25.0% | 0.19 | never |" in told
     assert "<svg" in report.with_suffix(".svg").read_text()
 
 
