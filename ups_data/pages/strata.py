@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Float, Float64, Int64, Integer, UInt8
 
 _BINS = 4096
+_ROUNDING = 2 * _BINS * np.finfo(np.float64).eps
 _SLICE_POINTS = 2**20
 
 
@@ -79,6 +80,9 @@ def _cumulative_sqrt_cuts(
     means: Float[np.ndarray, " block"], lengths: Int64[np.ndarray, " block"], num_strata: int
 ) -> Float[np.ndarray, " cut"]:
     """Return how many points lie above each of the num_strata - 1 cuts, falling importance."""
+    if np.ptp(means) <= _ROUNDING * means.max():
+        # Alike but for rounding, as the gradients of a linear field are: there are no bins between such numbers.
+        means = np.zeros_like(means)
     counts = np.histogram(means, bins=_BINS, weights=lengths)[0][::-1]
     steps = np.cumsum(np.sqrt(counts))
     levels = steps[-1] * np.arange(1, num_strata) / num_strata

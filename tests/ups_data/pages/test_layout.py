@@ -19,7 +19,7 @@ from ups_data.random import Stream, generator
     page_points=st.integers(1, 40),
     num_strata=st.integers(1, 9),
     block_points=st.integers(1, 70),
-    kind=st.sampled_from(["random", "constant", "spike", "zero"]),
+    kind=st.sampled_from(["random", "constant", "rounded", "spike", "zero"]),
 )
 def test_pages_partition_the_points(
     num_points: int, page_points: int, num_strata: int, block_points: int, kind: str
@@ -28,6 +28,7 @@ def test_pages_partition_the_points(
     importance = {
         "random": random.exponential(size=num_points),
         "constant": np.ones(num_points),
+        "rounded": 1 + np.finfo(np.float64).eps * random.integers(0, 3, num_points),
         "spike": np.eye(1, num_points)[0],
         "zero": np.zeros(num_points),
     }[kind]
