@@ -42,6 +42,34 @@ _FACES: dict[int, tuple[tuple[int, ...], ...]] = {
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class AlikeCells:
+    """Cells of one type and number of nodes.
+
+    Attributes:
+        kind: the type.
+        cells: their numbers (M,).
+        corners: their nodes (M, K).
+    """
+
+    kind: int
+    cells: Int64[np.ndarray, " cell"]
+    corners: Int32[np.ndarray, "cell corner"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class OuterFaces:
+    """Faces, each of one cell.
+
+    Attributes:
+        faces: their nodes (F, K).
+        cells: the number of the cell of each (F,).
+    """
+
+    faces: Int32[np.ndarray, "face corner"]
+    cells: Int64[np.ndarray, " face"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Mesh:
     """Nodes, and the cells between them; any mixture of types, as `vtkUnstructuredGrid` holds it.
 
@@ -94,19 +122,24 @@ class Mesh:
         Raises:
             SchemaError: cells whose faces their nodes do not tell, as those of polyhedra.
         """
-        found: dict[int, list[Int32[np.ndarray, "face corner"]]] = defaultdict(list)
-        for corners, faces in self._faces_by_kind():
-            for face in faces:
-                found[len(face)].append(corners[:, list(face)])
-        return {size: _once(np.concatenate(parts)) for size, parts in sorted(found.items())}
+        return {size: outer.faces for size, outer in self.outer_faces_of_cells().items()}
 
-    def _faces_by_kind(self) -> Iterator[tuple[Int32[np.ndarray, "cell corner"], tuple[tuple[int, ...], ...]]]:
-        """Yield the corners of all cells of one type and size, and the faces that such a cell has."""
+    def outer_faces_of_cells(self) -> dict[int, OuterFaces]:
+        """Return the faces that belong to one cell only, and that cell, by their number of nodes; see `outer_faces`."""
+        found: dict[int, list[OuterFaces]] = defaultdict(list)
+        for alike in self.cells_by_kind():
+            for face in _faces_of(alike.kind, alike.corners.shape[1]):
+                found[len(face)].append(OuterFaces(faces=alike.corners[:, list(face)], cells=alike.cells))
+        return {size: _once(parts) for size, parts in sorted(found.items())}
+
+    def cells_by_kind(self) -> Iterator[AlikeCells]:
+        """Yield all cells of one type and number of nodes together."""
         counts = np.diff(self.offsets)
         kinds = np.unique(np.stack([self.types.astype(np.int64), counts]), axis=1)
         for kind, count in kinds.T.tolist():
             cells = np.flatnonzero((self.types == kind) & (counts == count))
-            yield self.connectivity[self.offsets[cells][:, None] + np.arange(count)], _faces_of(kind, count)
+            corners = self.connectivity[self.offsets[cells][:, None] + np.arange(count)]
+            yield AlikeCells(kind=kind, cells=cells, corners=corners)
 
 
 def _faces_of(kind: int, count: int) -> tuple[tuple[int, ...], ...]:
@@ -121,7 +154,9 @@ def _faces_of(kind: int, count: int) -> tuple[tuple[int, ...], ...]:
     return _FACES[kind]
 
 
-def _once(faces: Int32[np.ndarray, "face corner"]) -> Int32[np.ndarray, "outer corner"]:
+def _once(parts: list[OuterFaces]) -> OuterFaces:
     """Return those faces whose nodes, in whatever order, no other one has."""
+    faces, cells = (np.concatenate([getattr(part, name) for part in parts]) for name in ("faces", "cells"))
     _, first, counts = np.unique(np.sort(faces, axis=1), axis=0, return_index=True, return_counts=True)
-    return faces[np.sort(first[counts == 1])]
+    chosen = np.sort(first[counts == 1])
+    return OuterFaces(faces=faces[chosen], cells=cells[chosen])

@@ -3,41 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Float64, Shaped
+from jaxtyping import Float, Float64
 
-from preprocess.report.figures import Palette, Scale, set_log_ticks, weight_colours
-from preprocess.report.markup import significant
+from preprocess.report.figures import Scale
+from preprocess.show.drawing import (
+    Dots,
+    draw_curve,
+    draw_dots,
+    draw_dots_on_curve,
+    draw_image,
+    draw_marks,
+    draw_scatter,
+)
 from preprocess.show.picture import Panel, Picture
 from preprocess.show.subject import Subject
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.cm import ScalarMappable
+from preprocess.show.surfaces import Surface, draw_dots_on_surface, draw_surface, surface_of
 
 _WIDTH = 4.4
 _LINE_INCHES = (9.0, 2.5)
 _SOLID_INCHES = (4.6, 4.3)
-# More pixels than a panel can show only make files large.
-_MAX_NODES = 1024
+# More marks than a panel can show only make files large.
 _MAX_SCATTERED = 50_000
-_MAX_LEGEND = 5
-_BAR_PLACE = (1.025, 0.0, 0.035, 1.0)
 # A slice shows the drawn points of a slab of this share of the axis around it.
 _SLAB = 0.125
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Dots:
-    """Points to mark: places along the axes of a panel, and how many points each stands for."""
-
-    places: Float64[np.ndarray, "point dim"]
-    stands_for: Float64[np.ndarray, " point"]
-    span: tuple[float, float]
 
 
 def picture_store(subject: Subject) -> Picture:
@@ -82,16 +74,16 @@ def _line_panels(subject: Subject, wide: list[int]) -> dict[str, Any]:
     assert subject.nodes is not None
     (axis,) = wide
     x, values, importance = subject.nodes[axis], subject.values.reshape(-1), subject.importance.reshape(-1)
-    dots = _Dots(
+    dots = Dots(
         places=np.stack([subject.places[:, axis], values[subject.points]], axis=1).astype(np.float64),
         stands_for=subject.stands_for,
         span=_span(subject),
     )
     label, axis_label = _labelled(subject.field, subject.unit), _axis_label(subject, axis)
     panels = (
-        ("", partial(_draw_curve, x=x, y=values, colour="dense", labels=(axis_label, label))),
-        ("Importance", partial(_draw_curve, x=x, y=importance, colour="sparse", labels=(axis_label, "importance"))),
-        (_drawn_title(subject), partial(_draw_dots_on_curve, x=x, y=values, dots=dots, labels=(axis_label, label))),
+        ("", partial(draw_curve, x=x, y=values, colour="dense", labels=(axis_label, label))),
+        ("Importance", partial(draw_curve, x=x, y=importance, colour="sparse", labels=(axis_label, "importance"))),
+        (_drawn_title(subject), partial(draw_dots_on_curve, x=x, y=values, dots=dots, labels=(axis_label, label))),
     )
     return {
         "panels": tuple(Panel(title=title or label, draw=draw, inches=_LINE_INCHES) for title, draw in panels),
@@ -103,7 +95,7 @@ def _line_panels(subject: Subject, wide: list[int]) -> dict[str, Any]:
 def _image_panels(subject: Subject, wide: list[int]) -> dict[str, Any]:
     shape = subject.values.shape
     plane = (shape[wide[0]], shape[wide[1]])
-    dots = _Dots(places=subject.places[:, wide], stands_for=subject.stands_for, span=_span(subject))
+    dots = Dots(places=subject.places[:, wide], stands_for=subject.stands_for, span=_span(subject))
     scale = Scale.of_field(subject.values)
     inches = (_WIDTH, _panel_height(subject, wide))
     return {
@@ -133,7 +125,7 @@ def _slice_panels(subject: Subject, wide: list[int]) -> dict[str, Any]:
         middle = nodes.size // 2
         half = _SLAB / 2 * (subject.axes[cut].upper - subject.axes[cut].lower)
         near = np.abs(subject.places[:, cut] - nodes[middle]) <= half
-        dots = _Dots(places=subject.places[near][:, plane], stands_for=subject.stands_for[near], span=_span(subject))
+        dots = Dots(places=subject.places[near][:, plane], stands_for=subject.stands_for[near], span=_span(subject))
         where = f"{names[cut]} = {nodes[middle]:.4g}"
         drawn = f"Drawn, {names[cut]} within {half:.2g} of it: {len(dots.places):,}"
         images = subject.values.take(middle, axis=cut), subject.importance.take(middle, axis=cut)
@@ -153,7 +145,7 @@ def _plane_panels(
     plane: list[int],
     field: tuple[Float[np.ndarray, "row column"], Scale],
     importance: Float[np.ndarray, "row column"],
-    drawn: tuple[str, _Dots],
+    drawn: tuple[str, Dots],
 ) -> Iterator[tuple[str, Any]]:
     """Yield titles and drawings of a field, its importance and the drawn points in one plane."""
     assert subject.nodes is not None
@@ -161,12 +153,12 @@ def _plane_panels(
     edges = tuple(_edges(subject, axis) for axis in plane)
     equal = _is_square(subject, plane)
     common: dict[str, Any] = {"labels": labels, "equal": equal}
-    draw_image = partial(_draw_image, edges=edges, **common)
-    yield _labelled(subject.field, subject.unit), partial(draw_image, values=field[0], scale=field[1])
+    image = partial(draw_image, edges=edges, **common)
+    yield _labelled(subject.field, subject.unit), partial(image, values=field[0], scale=field[1])
     # One scale for all slices.
-    yield "Importance", partial(draw_image, values=importance, scale=Scale.of_importance(subject.importance))
+    yield "Importance", partial(image, values=importance, scale=Scale.of_importance(subject.importance))
     limits = tuple((float(part[0]), float(part[-1])) for part in edges)
-    yield drawn[0], partial(_draw_dots, dots=drawn[1], limits=limits, **common)
+    yield drawn[0], partial(draw_dots, dots=drawn[1], limits=limits, **common)
 
 
 def _cloud_panels(subject: Subject) -> dict[str, Any]:
@@ -177,32 +169,35 @@ def _cloud_panels(subject: Subject) -> dict[str, Any]:
     labels = tuple(_axis_label(subject, axis) for axis in range(dims))
     field = _labelled(subject.field, subject.unit)
     importance_scale = Scale.of_importance(subject.importance)
-    dots = _Dots(places=subject.places, stands_for=subject.stands_for, span=_span(subject))
+    dots = Dots(places=subject.places, stands_for=subject.stands_for, span=_span(subject))
     limits = tuple((axis.lower, axis.upper) for axis in subject.axes)
     if dims == 1:
         values = subject.values[::step]
         heights = subject.values[subject.points].astype(np.float64)
-        dots = _Dots(places=np.column_stack([dots.places[:, 0], heights]), stands_for=dots.stands_for, span=dots.span)
+        dots = Dots(places=np.column_stack([dots.places[:, 0], heights]), stands_for=dots.stands_for, span=dots.span)
         draws = (
-            partial(_draw_marks, x=places[:, 0], y=values, colour="dense", labels=(labels[0], field)),
+            partial(draw_marks, x=places[:, 0], y=values, colour="dense", labels=(labels[0], field)),
             partial(
-                _draw_marks,
+                draw_marks,
                 x=places[:, 0],
                 y=subject.importance[::step],
                 colour="sparse",
                 labels=(labels[0], "importance"),
             ),
-            partial(_draw_dots_on_curve, x=places[:, 0], y=values, dots=dots, labels=(labels[0], field), marks=True),
+            partial(draw_dots_on_curve, x=places[:, 0], y=values, dots=dots, labels=(labels[0], field), marks=True),
         )
         inches, columns = _LINE_INCHES, 1
     else:
         equal = _is_square(subject, list(range(dims)))
         common: dict[str, Any] = {"labels": labels, "equal": equal, "limits": limits}
-        scattered = partial(_draw_scatter, places=places, **common)
+        surface = None if subject.mesh is None else surface_of(subject.mesh, subject.axes)
+        if surface is not None:
+            return _surface_panels(subject, surface, dots, common)
+        scattered = partial(draw_scatter, places=places, **common)
         draws = (
             partial(scattered, values=subject.values[::step], scale=Scale.of_field(subject.values)),
             partial(scattered, values=subject.importance[::step], scale=importance_scale),
-            partial(_draw_dots, dots=dots, **common),
+            partial(draw_dots, dots=dots, **common),
         )
         inches, columns = _SOLID_INCHES if dims == 3 else (_WIDTH, _panel_height(subject, [0, 1])), 3
     titles = (f"{field}{some}", f"Importance{some}", _drawn_title(subject))
@@ -216,224 +211,25 @@ def _cloud_panels(subject: Subject) -> dict[str, Any]:
     }
 
 
-# -- drawing into axes -------------------------------------------------------------------------------------------------
-
-
-def _draw_curve(
-    axes: Axes,
-    palette: Palette,
-    *,
-    x: Float64[np.ndarray, " node"],
-    y: Float[np.ndarray, " node"],
-    colour: str,
-    labels: tuple[str, str],
-) -> None:
-    axes.plot(x, y, color=palette[colour], linewidth=1.4, marker="o" if x.size == 1 else None)
-    _set_line_axes(axes, labels, log=colour == "sparse" and _spreads(y))
-
-
-def _draw_marks(
-    axes: Axes,
-    palette: Palette,
-    *,
-    x: Float64[np.ndarray, " point"],
-    y: Float[np.ndarray, " point"],
-    colour: str,
-    labels: tuple[str, str],
-) -> None:
-    axes.scatter(x, y, s=4, color=palette[colour], linewidths=0)
-    _set_line_axes(axes, labels, log=colour == "sparse" and _spreads(y))
-
-
-def _draw_dots_on_curve(
-    axes: Axes,
-    palette: Palette,
-    *,
-    x: Float64[np.ndarray, " node"],
-    y: Float[np.ndarray, " node"],
-    dots: _Dots,
-    labels: tuple[str, str],
-    marks: bool = False,
-) -> None:
-    if marks:
-        axes.scatter(x, y, s=2, color=palette["input"], linewidths=0)
-    else:
-        axes.plot(x, y, color=palette["input"], linewidth=1.0)
-    areas = np.clip(14.0 * dots.stands_for / dots.stands_for.mean(), 3.0, 120.0)
-    _scatter_dots(axes, dots, areas)
-    _set_line_axes(axes, labels, log=False)
-    _add_weight_legend(axes, dots)
-
-
-def _set_line_axes(axes: Axes, labels: tuple[str, str], *, log: bool) -> None:
-    axes.set_axisbelow(True)
-    axes.grid(visible=True, axis="y")
-    axes.margins(x=0.005)
-    axes.set_xlabel(labels[0])
-    axes.set_ylabel(labels[1])
-    if log:
-        axes.set_yscale("log")
-        set_log_ticks(axes, lambda value: f"{value:g}")
-
-
-def _draw_image(
-    axes: Axes,
-    palette: Palette,
-    *,
-    edges: tuple[Float64[np.ndarray, " _"], ...],
-    values: Float[np.ndarray, "row column"],
-    scale: Scale,
-    labels: tuple[str, str],
-    equal: bool,
-) -> None:
-    """Draw the first axis to the right and the second one upwards."""
-    steps = [-(-size // _MAX_NODES) for size in values.shape]
-    x, y = (_thin_edges(part, step) for part, step in zip(edges, steps, strict=True))
-    mesh = axes.pcolormesh(
-        x, y, values[:: steps[0], :: steps[1]].T, cmap=scale.colours, norm=scale.norm(), rasterized=True
-    )
-    _set_plane_axes(axes, palette, labels, equal=equal)
-    _add_colour_bar(axes, mesh, scale)
-
-
-def _draw_scatter(
-    axes: Any,
-    palette: Palette,
-    *,
-    places: Float64[np.ndarray, "point dim"],
-    values: Float[np.ndarray, " point"],
-    scale: Scale,
-    labels: tuple[str, ...],
-    limits: tuple[tuple[float, float], ...],
-    equal: bool,
-) -> None:
-    # The largest values last: they would drown among many others.
-    order = np.argsort(np.abs(values), kind="stable")
-    area = float(np.clip(24_000.0 / len(values), 1.0, 20.0))
-    options: dict[str, Any] = {"depthshade": False} if len(labels) == 3 else {}
-    marks = axes.scatter(
-        *places[order].T,
-        s=area,
-        c=values[order],
-        cmap=scale.colours,
-        norm=scale.norm(),
-        linewidths=0,
-        rasterized=True,
-        **options,
-    )
-    _set_space_axes(axes, palette, labels, limits, equal=equal)
-    _add_colour_bar(axes, marks, scale)
-
-
-def _draw_dots(
-    axes: Axes,
-    palette: Palette,
-    *,
-    dots: _Dots,
-    labels: tuple[str, ...],
-    limits: tuple[tuple[float, float], ...],
-    equal: bool,
-) -> None:
-    # All weights together cover a fifth of the panel, whatever their number; fewer do not grow out of proportion.
-    room = 0.2 * (3.2 * 72) ** 2 / max(dots.stands_for.sum(), 1.0)
-    areas = np.clip(min(room, 30.0) * dots.stands_for, 0.5, 150.0)
-    _scatter_dots(axes, dots, areas)
-    _set_space_axes(axes, palette, labels, limits, equal=equal)
-    _add_weight_legend(axes, dots)
-
-
-def _scatter_dots(axes: Any, dots: _Dots, areas: Float64[np.ndarray, " point"]) -> None:
-    if not len(dots.places):
-        return
-    distinct, number = np.unique(dots.stands_for.round(9), return_inverse=True)
-    colours = np.array(weight_colours(distinct, dots.span))[number]
-    # Heavy ones first, so that light ones lie on top of them.
-    order = np.argsort(-dots.stands_for, kind="stable")
-    options: dict[str, Any] = {"depthshade": False} if dots.places.shape[1] == 3 else {}
-    axes.scatter(
-        *dots.places[order].T,
-        s=areas[order],
-        c=colours[order].tolist(),
-        linewidths=0,
-        rasterized=True,
-        zorder=3,
-        **options,
-    )
-
-
-def _set_space_axes(
-    axes: Any, palette: Palette, labels: tuple[str, ...], limits: tuple[tuple[float, float], ...], *, equal: bool
-) -> None:
-    if len(labels) == 2:
-        axes.set_xlim(*limits[0])
-        axes.set_ylim(*limits[1])
-        _set_plane_axes(axes, palette, (labels[0], labels[1]), equal=equal)
-        return
-    for name, label, limit in zip("xyz", labels, limits, strict=True):
-        getattr(axes, f"set_{name}lim")(*limit)
-        getattr(axes, f"set_{name}label")(label)
-        axis = getattr(axes, f"{name}axis")
-        axis.set_pane_color((0, 0, 0, 0))
-        axis._axinfo["grid"]["color"] = palette["rule"]  # noqa: SLF001  matplotlib has no public way
-    if equal:
-        axes.set_box_aspect([high - low for low, high in limits])
-    axes.tick_params(labelsize=7, pad=0)
-
-
-def _set_plane_axes(axes: Axes, palette: Palette, labels: tuple[str, str], *, equal: bool) -> None:
-    axes.set_aspect("equal" if equal else "auto")
-    axes.set_xlabel(labels[0])
-    axes.set_ylabel(labels[1])
-    for spine in axes.spines.values():
-        spine.set_visible(True)
-        spine.set_color(palette["rule"])
-
-
-def _add_colour_bar(axes: Any, mappable: ScalarMappable, scale: Scale) -> None:
-    """Put a bar beside axes, as high as they are; a smaller one, farther off, beside solid axes."""
-    solid = hasattr(axes, "zaxis")
-    place = {"ax": axes, "shrink": 0.7, "pad": 0.14, "aspect": 22} if solid else {"cax": axes.inset_axes(_BAR_PLACE)}
-    bar = axes.get_figure().colorbar(mappable, **place)
-    bar.outline.set_visible(False)
-    bar.solids.set_rasterized(True)
-    if scale.log:
-        set_log_ticks(bar.ax, lambda value: f"{value:g}")
-
-
-def _add_weight_legend(axes: Axes, dots: _Dots) -> None:
-    """Name the weights: all of them where there are few, else some between the least and the largest."""
-    from matplotlib.lines import Line2D
-
-    distinct = np.unique(dots.stands_for.round(9))
-    if not distinct.size:
-        return
-    chosen = distinct[np.linspace(0, distinct.size - 1, min(distinct.size, _MAX_LEGEND)).round().astype(int)]
-    handles = [
-        Line2D([], [], linestyle="", marker="o", markersize=6, markeredgewidth=0, color=colour, label=_short(weight))
-        for weight, colour in zip(chosen.tolist(), weight_colours(chosen, dots.span), strict=True)
-    ]
-    axes.legend(
-        handles=handles,
-        title="stands for",
-        loc="upper left",
-        bbox_to_anchor=(1.0, 1.0),
-        frameon=False,
-        handletextpad=0.1,
-        borderaxespad=0.2,
-        alignment="left",
-    )
+def _surface_panels(subject: Subject, surface: Surface, dots: Dots, common: dict[str, Any]) -> dict[str, Any]:
+    dims = len(subject.axes)
+    field, importance = Scale.of_field(subject.values), Scale.of_importance(subject.importance)
+    drawn = partial(draw_surface, surface=surface, **common)
+    draws = {
+        _labelled(subject.field, subject.unit): partial(drawn, values=subject.values, scale=field),
+        "Importance": partial(drawn, values=subject.importance, scale=importance),
+        _drawn_title(subject): partial(draw_dots_on_surface, surface=surface, dots=dots, **common),
+    }
+    inches = _SOLID_INCHES if dims == 3 else (_WIDTH, _panel_height(subject, [0, 1]))
+    of_solid = " Of solid cells the outer faces are shown, and drawn points inside too." if surface.is_of_solids else ""
+    return {
+        "panels": tuple(Panel(title=title, draw=draw, inches=inches, solid=dims == 3) for title, draw in draws.items()),
+        "columns": 3,
+        "caption": f"{_CAPTION}{of_solid}",
+    }
 
 
 # -- what panels are made of -------------------------------------------------------------------------------------------
-
-
-def _spreads(values: Float[np.ndarray, " _"]) -> bool:
-    """Tell whether a logarithmic axis shows more of an importance map than a linear one."""
-    return bool(values.min() > 0 and values.max() > 3 * values.min())
-
-
-def _short(value: float) -> str:
-    return significant(value, 3)
 
 
 def _ordinal(step: int) -> str:
@@ -482,9 +278,3 @@ def _edges(subject: Subject, axis: int) -> Float64[np.ndarray, " edge"]:
     inner = (nodes[1:] + nodes[:-1]) / 2
     ends = nodes[0] - (inner[0] - nodes[0]), nodes[-1] + (nodes[-1] - inner[-1])
     return np.concatenate([ends[:1], inner, ends[1:]])
-
-
-def _thin_edges(edges: Shaped[np.ndarray, " edge"], step: int) -> Shaped[np.ndarray, " kept"]:
-    """Return the borders of every `step`-th cell, the last one kept."""
-    kept = edges[:-1:step]
-    return np.append(kept, edges[-1])

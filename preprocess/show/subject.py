@@ -11,6 +11,7 @@ from preprocess.prove.draws import TrajectoryDraws
 from preprocess.prove.measure import SAMPLERS
 from ups_data.coordinates import coordinates_of
 from ups_data.errors import DatasetError, SamplerError, suggest
+from ups_data.mesh import Mesh
 from ups_data.samplers import DrawKey, Sampler
 from ups_data.schema import AxisSpec, Manifest
 from ups_data.storage import Store
@@ -49,6 +50,7 @@ class Subject:
         axes: of the domain, in stored order.
         nodes: node coordinates of each axis of a grid; None for scattered points.
         coordinates: of scattered points (N, D); None for grids.
+        mesh: the cells between them, where the store has any.
         values, importance: on the nodes of a grid, or (N,).
         sampler: name of the sampler.
         points: ids of the drawn points.
@@ -67,6 +69,7 @@ class Subject:
     axes: tuple[AxisSpec, ...]
     nodes: tuple[Float64[np.ndarray, " _"], ...] | None
     coordinates: Float64[np.ndarray, "point dim"] | None
+    mesh: Mesh | None
     values: Float[np.ndarray, "*space"]
     importance: Float[np.ndarray, "*space"]
     sampler: str
@@ -119,6 +122,7 @@ def read_subject(store: Store, request: ShowRequest) -> Subject:
         axes=store.manifest.geometry.axes,
         nodes=nodes,
         coordinates=coordinates,
+        mesh=None if on_grid else store.mesh(trajectory),
         values=(frames[0] if len(channels) == 1 else np.sqrt(np.square(frames.astype(np.float64)).sum(axis=0))).reshape(
             shape
         ),

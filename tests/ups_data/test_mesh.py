@@ -78,3 +78,9 @@ def test_outer_faces_of_a_mixture():
 def test_cells_whose_faces_are_not_told_are_refused():
     with pytest.raises(SchemaError, match="type 42 with 3 nodes, whose faces these do not tell"):
         make_mesh(types=np.array([42, 5, 9], dtype=np.uint8)).outer_faces()
+
+
+def test_outer_faces_tell_their_cells():
+    outer = make_mesh().outer_faces_of_cells()[2]
+    found = {tuple(sorted(face)): cell for face, cell in zip(outer.faces.tolist(), outer.cells.tolist(), strict=True)}
+    assert found == {(0, 2): 0, (1, 3): 1, (2, 3): 1, (1, 4): 2, (3, 4): 2, (0, 3): 2}
