@@ -6,7 +6,7 @@ with all of it:
 
     format: arrays
     name: burgers                                       # default: name of the file
-    kind: grid                                          # or points
+    kind: grid                                          # or points, or mesh
     dims: [trajectory, time, component, x, y]           # of every field that does not state its own
     fields:
       velocity: {file: velocity.npy, components: [x, y], unit: m/s}
@@ -35,6 +35,14 @@ Point clouds have `kind: points`, the dimension `point` instead of the axes, and
 `coordinates: {file: points.npy}` of shape (point, dim) or (trajectory, point, dim), dim in the order of `axes`.
 Points that move have `positions: {file: positions.npy, dims: [trajectory, time, point, component]}` instead, component
 in the order of `axes`: a point then lies where it starts, and the field `position` tells where it is in every frame.
+
+Meshes have `kind: mesh`, `coordinates` of their nodes, and the cells between them, all of one type:
+`cells: {file: cells.npy, type: triangle}` of shape (cell, corner) or (trajectory, cell, corner), integers that count
+the nodes from 0, or from 1 with `first: 1`. Types are line, triangle, quad, tetra, pyramid, wedge and hexahedron,
+corners in VTK's order. The points are the nodes, or the centres of cells with `location: cells`: then `point` in the
+dims of fields counts the cells. The measure of a centre is that of its cell, the measure of a node an equal share of
+each of its cells. Cells without extent, cells that stand there twice and nodes of no cell are refused, or left out with
+`drop_faulty: true`.
 """
 
 from __future__ import annotations
@@ -43,10 +51,13 @@ from typing import Annotated, Any, Literal, Self
 
 import pydantic
 
+from ups_data.mesh import PointLocation
 from ups_data.schema import AxisKind, Finite, Name, Positive, Record
 
 # Behind a validator that sees the raw content, pydantic takes JSON's lists for Python's, which strict tuples refuse.
 _FROM_LIST = pydantic.Field(strict=False)
+
+CellKind = Literal["line", "triangle", "quad", "tetra", "pyramid", "wedge", "hexahedron"]
 
 POSITION = "position"
 """The field that `positions` become."""
@@ -79,6 +90,15 @@ class PositionsEntry(ArrayEntry):
     """Where points are in every frame: the array and the meaning of its dimensions."""
 
     dims: tuple[str, ...] | None = None
+
+
+class CellsEntry(ArrayEntry):
+    """The cells of a mesh: connectivity, their type, what the points are, the number of the first node."""
+
+    type: CellKind
+    location: PointLocation = "nodes"
+    first: Literal[0, 1] = 0
+    drop_faulty: bool = False
 
 
 class AxisEntry(Record):
@@ -169,24 +189,36 @@ class ArraysDescription(Record):
 
     format: Literal["arrays"] = "arrays"
     name: Name | None = None
-    kind: Literal["grid", "points"] = "grid"
+    kind: Literal["grid", "points", "mesh"] = "grid"
     dims: tuple[str, ...] | None = None
     fields: dict[Name, FieldEntry] = pydantic.Field(default_factory=dict)
     axes: dict[Name, AxisEntry] = pydantic.Field(min_length=1, max_length=3)
     coordinates: ArrayEntry | None = None
     positions: PositionsEntry | None = None
+    cells: CellsEntry | None = None
     times: TimesEntry | None = None
     parameters: dict[Name, ParameterEntry] = pydantic.Field(default_factory=dict)
     split: SplitEntry | None = None
     notes: tuple[str, ...] = ()
 
     @pydantic.model_validator(mode="after")
+    def _cells_fit(self) -> Self:
+        if (self.kind == "mesh") != (self.cells is not None):
+            raise ValueError("`cells` belongs to `kind: mesh`, and only to it")
+        if self.cells is not None and self.positions is not None:
+            raise ValueError("a mesh has `coordinates` of its nodes: nodes between which there are cells cannot move")
+        return self
+
+    @pydantic.model_validator(mode="after")
     def _kind_fits(self) -> Self:
         reserved = {"trajectory", "time", "component", "point"} & set(self.axes)
         if reserved:
             raise ValueError(f"{sorted(reserved)} name dimensions of arrays and cannot name an axis")
-        if (self.kind == "points") != ((self.coordinates is not None) or (self.positions is not None)):
-            raise ValueError("`coordinates` belongs to `kind: points`, and only to it; or `positions` of moving points")
+        if (self.kind != "grid") != ((self.coordinates is not None) or (self.positions is not None)):
+            raise ValueError(
+                "`coordinates` belongs to `kind: points` and `kind: mesh`, and only to them; or `positions` of moving "
+                "points"
+            )
         if self.coordinates is not None and self.positions is not None:
             raise ValueError("`coordinates` are those of points at rest, `positions` those of moving ones; give one")
         if not self.fields and self.positions is None:
@@ -194,7 +226,7 @@ class ArraysDescription(Record):
         if self.positions is not None and POSITION in self.fields:
             raise ValueError(f"field {POSITION!r} is made of `positions`; give the other field another name")
         for name, axis in self.axes.items():
-            if self.kind == "points" and axis.periodic and axis.extent is None:
+            if self.kind != "grid" and axis.periodic and axis.extent is None:
                 raise ValueError(f"axis {name!r} is periodic, so its extent must be stated: points do not tell it")
             has_nodes = axis.start is not None or axis.values is not None or axis.file is not None
             if (self.kind == "grid") != has_nodes:

@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from jaxtyping import Float64, Shaped
 
+from preprocess.sources.array_cells import ArrayCells
 from preprocess.sources.array_description import (
     POSITION,
     ArrayEntry,
@@ -33,8 +34,10 @@ from preprocess.sources.curator_layout import looks_like_curator
 from preprocess.sources.dimensions import arrange
 from preprocess.sources.exact import exact_cast, stored_dtype
 from preprocess.sources.hdf5_files import has_hdf5_magic
+from preprocess.sources.mesh_points import MeshPoints
 from preprocess.sources.zarr_files import is_zarr, note_absent_chunks
 from ups_data.errors import ConfigError, SourceError, suggest
+from ups_data.mesh import Mesh
 from ups_data.schema import AxisSpec, FieldSpec, GeometryKind
 from ups_data.yaml_records import parse_record, parse_yaml
 
@@ -97,7 +100,7 @@ class _Cut:
 
 
 class ArraysSource(Source):
-    """Grids or point clouds in `.npy`, `.npz`, HDF5 and Zarr files, by a YAML description."""
+    """Grids, point clouds or meshes in `.npy`, `.npz`, HDF5 and Zarr files, by a YAML description."""
 
     format: ClassVar[str] = "arrays"
     summary: ClassVar[str] = "NumPy .npy/.npz, HDF5 or Zarr arrays with a YAML description (give the description)"
@@ -118,6 +121,8 @@ class ArraysSource(Source):
         )
         self._readers: dict[tuple[Path, str | None], ArrayReader] = {}
         self._cloud = self._find(description.coordinates) if description.coordinates is not None else None
+        self._cells = self._open_cells(description)
+        self.has_measures = self._cells is not None
         self._nodes: tuple[Float64[np.ndarray, " _"], ...] = ()
         self.axes = self._grid_axes(description) if self.kind == "grid" else self._cloud_axes(description)
         self.time_unit = description.times.unit if description.times is not None else None
@@ -128,7 +133,8 @@ class ArraysSource(Source):
             if is_zarr(field.array.path)
         )
         moving = (_MOVING,) if description.positions is not None else ()
-        self.notes = (*description.notes, *moving, *(note for note in absent if note is not None))
+        left_out = () if self._cells is None else self._cells.notes
+        self.notes = (*description.notes, *moving, *left_out, *(note for note in absent if note is not None))
         self.parameter_units = {name: entry.unit for name, entry in description.parameters.items() if entry.unit}
         self.paths = (path, *self._files_named_in(description))
 
@@ -168,20 +174,51 @@ class ArraysSource(Source):
     def read_frames(self, trajectory: int, start: int, stop: int) -> Shaped[np.ndarray, "time channel *space"]:
         """Read frames [start, stop) of a trajectory; see `Source.read_frames`."""
         cut = _Cut(trajectory=trajectory, frames=slice(start, stop), space=self._space)
-        return np.concatenate([self._read_field(field, cut) for field in self._fields], axis=1)
+        frames = np.concatenate([self._read_field(field, cut) for field in self._fields], axis=1)
+        return frames if self._cells is None else frames[..., self._located(trajectory).rows]
 
     def read_coordinates(self, trajectory: int) -> tuple[Float64[np.ndarray, "..."], ...]:
         """Return the nodes of every axis, or the points of a cloud; see `Source.read_coordinates`."""
         if self.kind == "grid":
             return self._nodes
-        if self._cloud is None:
-            return (self._first_positions(trajectory),)
-        points = self._reader(self._cloud).read((trajectory,) if len(self._cloud.shape) == 3 else ())
-        return (np.array(points, dtype=np.float64),)
+        return (self._read_points(trajectory) if self._cells is None else self._located(trajectory).coordinates,)
+
+    def read_measures(self, trajectory: int) -> Float64[np.ndarray, " point"] | None:
+        """Return measures of cells, or the nodes' shares of them; see `Source.read_measures`."""
+        return None if self._cells is None else self._located(trajectory).measures
+
+    def read_mesh(self, trajectory: int) -> Mesh | None:
+        """Return nodes and cells; see `Source.read_mesh`."""
+        return None if self._cells is None else self._located(trajectory).mesh
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave open arrays behind: another process opens the files itself."""
         return {**self.__dict__, "_readers": {}}
+
+    def _read_points(self, trajectory: int) -> Float64[np.ndarray, "point dim"]:
+        """Read the points of a cloud where they start, or the nodes of a mesh."""
+        if self._cloud is None:
+            return self._first_positions(trajectory)
+        points = self._reader(self._cloud).read((trajectory,) if len(self._cloud.shape) == 3 else ())
+        return np.array(points, dtype=np.float64)
+
+    def _located(self, trajectory: int) -> MeshPoints:
+        assert self._cells is not None
+        assert self._cloud is not None
+        shared = self._cells.is_shared and len(self._cloud.shape) == 2
+        return self._cells.locate(0 if shared else trajectory, self._read_points)
+
+    def _open_cells(self, description: ArraysDescription) -> ArrayCells | None:
+        entry = description.cells
+        if entry is None:
+            return None
+        count = self._sizes.get("trajectory", 1)
+        cells = ArrayCells(entry, self._find(entry), num_trajectories=count, dims=len(description.axes))
+        if entry.location == "cells" and cells.num_cells != self._sizes["point"]:
+            raise SourceError(
+                f"{cells.where} has {cells.num_cells} cells, the fields have {self._sizes['point']} along 'point'"
+            )
+        return cells
 
     def _read_field(self, field: _Field, cut: _Cut) -> Shaped[np.ndarray, "time component *space"]:
         values = cut.read(self._reader(field.array), field.dims)
@@ -222,7 +259,7 @@ class ArraysSource(Source):
             *(entry.missing for entry in description.fields.values() if isinstance(entry.missing, MarksEntry)),
             *(
                 entry
-                for entry in (description.coordinates, description.positions, description.times)
+                for entry in (description.coordinates, description.positions, description.cells, description.times)
                 if entry is not None
             ),
         ]
@@ -319,6 +356,8 @@ class ArraysSource(Source):
 
     def _cloud_axes(self, description: ArraysDescription) -> tuple[AxisSpec, ...]:
         num_dims, count, cloud = len(description.axes), self._sizes["point"], self._cloud
+        if cloud is not None and description.cells is not None and description.cells.location == "cells":
+            count = cloud.shape[-2] if len(cloud.shape) > 1 else 0
         shapes = ((count, num_dims), (self._sizes.get("trajectory", 1), count, num_dims))
         if cloud is not None and (cloud.shape not in shapes or cloud.dtype.kind not in "iuf"):
             raise SourceError(
@@ -346,7 +385,7 @@ class ArraysSource(Source):
         array = self._cloud or next(field.array for field in self._fields if field.name == POSITION)
         ends = []
         for row in range(1 if shared else self._sizes.get("trajectory", 1)):
-            (points,) = self.read_coordinates(row)
+            points = self._read_points(row)
             if not np.isfinite(points).all():
                 place = np.unravel_index(int(np.argmin(np.isfinite(points))), points.shape)
                 where = tuple(map(int, place)) if shared else (row, *map(int, place))
@@ -364,7 +403,7 @@ class ArraysSource(Source):
         return tuple(
             TrajectoryInfo(
                 item=f"{self._where}: trajectory {i}",
-                shape=shape,
+                shape=shape if self._cells is None else (len(self._located(i).rows),),
                 times=times[i] if len(times) > 1 else times[0],
                 parameters={name: values[i] for name, values in parameters.items()},
                 split=splits[i],

@@ -8,14 +8,14 @@ from __future__ import annotations
 import mmap
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int64, Shaped
+from jaxtyping import Float64, Int32, Int64, Shaped, UInt8
 
 from preprocess.sources.mesh_points import SizedCells
 from preprocess.sources.vtk_legacy import LEGACY_MAGIC, check_legacy
@@ -104,6 +104,22 @@ def read_vtk(path: Path, *, block: str | None = None) -> VtkFile:
     )
 
 
+def measure_cells(
+    nodes: Float64[np.ndarray, "node dim"], types: UInt8[np.ndarray, " cell"], corners: Int32[np.ndarray, "cell corner"]
+) -> SizedCells:
+    """Return cells of one number of nodes with their measures, as VTK computes them.
+
+    Raises:
+        UnknownFormatError: pyvista is not installed.
+    """
+    pyvista = import_pyvista(Path("a mesh of other cells than lines, triangles and tetrahedra"))
+    dims = nodes.shape[1]
+    listed = np.concatenate([np.full((len(corners), 1), corners.shape[1]), corners], axis=1)
+    grid = pyvista.UnstructuredGrid(listed.reshape(-1), types, np.pad(nodes, ((0, 0), (0, 3 - dims))))
+    measured = _measure(grid, _find_dims(pyvista, types))
+    return replace(measured, nodes=nodes, centres=np.ascontiguousarray(measured.centres[:, :dims]))
+
+
 def read_collection(path: Path) -> tuple[tuple[float, Path], ...]:
     """Return times and files of a `.pvd` collection, in the order of time.
 
@@ -138,7 +154,7 @@ def import_pyvista(path: Path) -> ModuleType:
         import pyvista
     except ImportError as error:
         raise UnknownFormatError(
-            f'{path} is a file of VTK, and pyvista, which reads it, is not installed: pip install "ups-data[mesh]"'
+            f'{path} needs pyvista, which reads what VTK writes, and it is not installed: pip install "ups-data[mesh]"'
         ) from error
     return pyvista
 

@@ -63,7 +63,8 @@ def test_splits_in_each_way(split: Any) -> None:
         ({"parameters": {"nu": {"value": 1, "values": [1]}}}, "a parameter must be given in one way"),
         ({"split": {"train": 0}}, "split.counts.train: Input should be greater than or equal to 1, got 0"),
         ({"split": ["a b"]}, "'a b' is no valid name"),
-        ({"kind": "mesh"}, "kind: Input should be 'grid' or 'points', got 'mesh'"),
+        ({"kind": "cloud"}, "kind: Input should be 'grid', 'points' or 'mesh', got 'cloud'"),
+        ({"cells": {"file": "c.npy", "type": "triangle"}}, "`cells` belongs to `kind: mesh`, and only to it"),
     ],
 )
 def test_refuses(changes: dict[str, Any], message: str) -> None:
@@ -77,6 +78,17 @@ def test_refuses(changes: dict[str, Any], message: str) -> None:
         ({"coordinates": None}, "`coordinates` belongs to `kind: points`"),
         ({"axes": {"x": {"start": 0, "stop": 1}}}, "axis 'x' of `kind: points` must have none"),
         ({"axes": {"x": {"periodic": True}}}, "axis 'x' is periodic, so its extent must be stated"),
+        ({"kind": "mesh"}, "`cells` belongs to `kind: mesh`, and only to it"),
+        ({"kind": "mesh", "cells": {"file": "c.npy", "type": "tri"}}, "cells.type: Input should be 'line', 'triangle'"),
+        (
+            {
+                "kind": "mesh",
+                "cells": {"file": "c.npy", "type": "line"},
+                "coordinates": None,
+                "positions": {"file": "p.npy"},
+            },
+            "a mesh has `coordinates` of its nodes",
+        ),
     ],
 )
 def test_refuses_of_points(changes: dict[str, Any], message: str) -> None:
