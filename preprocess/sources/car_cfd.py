@@ -1,13 +1,16 @@
-"""neuraloperator's CarCFD: pressure on the surfaces of cars (Umetani and Bickel 2018), as point clouds.
+"""neuraloperator's CarCFD: pressure on the surfaces of cars (Umetani and Bickel 2018), triangulated.
 
 The directory holds `data/<id>/tri_mesh.ply` and `data/<id>/press.npy`, and beside `data` the ids of `train.txt` and
 `test.txt`, separated by commas: the split. `press.npy` has 96 entries more than the mesh has vertices; entries 16 to
-111 belong to none and are left out, as neuraloperator's own loader does. Faces are not kept.
+111 belong to none and are left out, as neuraloperator's own loader does: what is left, in its order, are the pressures
+at the vertices of the `.ply` file, by whose numbers its faces name them. A vertex has an equal share of the area of
+each of its triangles. Cars whose files have no faces are point clouds.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -15,16 +18,42 @@ import numpy as np
 from jaxtyping import Float64, Shaped
 
 from preprocess.sources.array_files import StoredArray, find_array
-from preprocess.sources.axes import grid_axis
 from preprocess.sources.base import Source, TrajectoryInfo
 from preprocess.sources.exact import exact_cast, stored_dtype
-from preprocess.sources.ply_files import read_ply_points
-from ups_data.errors import ConfigError, SourceError, UnknownFormatError, suggest
-from ups_data.schema import FieldSpec, GeometryKind
+from preprocess.sources.mesh_points import MeshPoints, describe_box, locate_points, simplex_cells
+from preprocess.sources.ply_files import read_ply
+from ups_data.errors import SourceError, UnknownFormatError, suggest
+from ups_data.mesh import Mesh
+from ups_data.schema import FieldSpec, GeometryKind, Record
+from ups_data.yaml_records import parse_record
 
 _LISTS = {"train": "train.txt", "test": "test.txt"}
 _MESH, _PRESSURE = "tri_mesh.ply", "press.npy"
 _FIRST_DROPPED, _FIRST_KEPT = 16, 112
+
+
+class CarCFDOptions(Record):
+    """What may be told of CarCFD.
+
+    Attributes:
+        drop_faulty: leave out triangles without extent, triangles that stand there twice and vertices of no triangle;
+            otherwise they are refused.
+    """
+
+    drop_faulty: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Car:
+    """The points of a car: those of its mesh, or all vertices where the file has no faces."""
+
+    points: Float64[np.ndarray, "point 3"]
+    located: MeshPoints | None
+    num_vertices: int
+
+    def choose(self, values: Shaped[np.ndarray, " vertex"]) -> Shaped[np.ndarray, " point"]:
+        """Return the values at the points, of those at the vertices."""
+        return values if self.located is None else values[self.located.rows]
 
 
 class CarCFDSource(Source):
@@ -35,9 +64,10 @@ class CarCFDSource(Source):
         "neuraloperator's CarCFD directory (data/<id>/tri_mesh.ply, press.npy, train.txt, test.txt)"
     )
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, options: CarCFDOptions) -> None:
+        self._options = options
         self.name, self.time_unit = "car_cfd", None
-        self.kind: GeometryKind = "points"
+        self._last: tuple[int, _Car] | None = None
         self._cars = tuple((split, folder / "data" / car) for split in _LISTS for car in _read_ids(folder, split))
         if not self._cars:
             raise SourceError(f"{folder}: train.txt and test.txt name no car")
@@ -61,52 +91,88 @@ class CarCFDSource(Source):
 
     @classmethod
     def open(cls, paths: Sequence[Path], options: Mapping[str, Any]) -> Self:
-        """Open the directory of the data set. There are no options."""
-        for option in options:
-            raise ConfigError(f"format 'car_cfd' has no option {option!r}")
+        """Open the directory of the data set; `options` are those of `CarCFDOptions`."""
+        told = parse_record(CarCFDOptions, options, where="options of format 'car_cfd'")
         if len(paths) != 1 or not paths[0].is_dir():
             raise UnknownFormatError(
                 f"{', '.join(map(str, paths))}: format 'car_cfd' is one directory, with data, train.txt and test.txt"
             )
-        return cls(paths[0])
+        return cls(paths[0], told)
 
     def read_frames(self, trajectory: int, start: int, stop: int) -> Shaped[np.ndarray, "time channel *space"]:
         """Read the one frame of a car; see `Source.read_frames`."""
-        array, info = self._pressures[trajectory], self.trajectories[trajectory]
+        array, info, car = self._pressures[trajectory], self.trajectories[trajectory], self._load(trajectory)
         values = array.load().reshape(-1)
-        if values.size != info.num_points:
+        if values.size != car.num_vertices:
             values = np.concatenate([values[:_FIRST_DROPPED], values[_FIRST_KEPT:]])
-        return exact_cast(values, self.dtype, where=f"{info.item}/{_PRESSURE}")[None, None][start:stop]
+        return exact_cast(car.choose(values), self.dtype, where=f"{info.item}/{_PRESSURE}")[None, None][start:stop]
 
     def read_coordinates(self, trajectory: int) -> tuple[Float64[np.ndarray, "..."], ...]:
         """Return the vertices of a car; see `Source.read_coordinates`."""
-        return (read_ply_points(self._cars[trajectory][1] / _MESH),)
+        return (np.ascontiguousarray(self._load(trajectory).points[:, self._kept_axes]),)
+
+    def read_measures(self, trajectory: int) -> Float64[np.ndarray, " point"] | None:
+        """Return the vertices' shares of the areas; see `Source.read_measures`."""
+        located = self._load(trajectory).located
+        return None if located is None else located.measures
+
+    def read_mesh(self, trajectory: int) -> Mesh | None:
+        """Return vertices and triangles; see `Source.read_mesh`."""
+        located = self._load(trajectory).located
+        return None if located is None else located.mesh.take_axes(self._kept_axes)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the last car behind: another process reads it itself."""
+        return {**self.__dict__, "_last": None}
+
+    def _load(self, trajectory: int) -> _Car:
+        """Read a car; the last one is kept."""
+        if self._last is None or self._last[0] != trajectory:
+            self._last = None
+            self._last = (trajectory, self._read_car(self._cars[trajectory][1]))
+        return self._last[1]
+
+    def _read_car(self, folder: Path) -> _Car:
+        mesh, where = read_ply(folder / _MESH), f"data/{folder.name}/{_MESH}"
+        if not len(mesh.triangles):
+            return _Car(points=mesh.points, located=None, num_vertices=len(mesh.points))
+        located = locate_points(
+            simplex_cells(mesh.points, mesh.triangles, where=where),
+            "nodes",
+            drop_faulty=self._options.drop_faulty,
+            where=where,
+        )
+        return _Car(points=located.coordinates, located=located, num_vertices=len(mesh.points))
 
     def _describe(self) -> None:
         """Read all meshes once: number of points, bounding box."""
-        infos, lower, upper = [], [], []
-        dropped = 0
-        for (split, car), array in zip(self._cars, self._pressures, strict=True):
-            points = read_ply_points(car / _MESH)
-            surplus = int(np.prod(array.shape)) - len(points)
+        infos, kinds = [], set()
+        dropped, notes = 0, list[str]()
+        box = np.stack([np.full(3, np.inf), np.full(3, -np.inf)])
+        for number, ((split, folder), array) in enumerate(zip(self._cars, self._pressures, strict=True)):
+            car, count = self._load(number), int(np.prod(array.shape))
+            surplus = count - car.num_vertices
             if surplus not in {0, _FIRST_KEPT - _FIRST_DROPPED}:
                 raise SourceError(
-                    f"data/{car.name}/{_PRESSURE} has {int(np.prod(array.shape))} entries, {_MESH} has {len(points)} "
-                    f"vertices; as many, or {_FIRST_KEPT - _FIRST_DROPPED} more, are wanted"
+                    f"data/{folder.name}/{_PRESSURE} has {count} entries, {_MESH} has {car.num_vertices} vertices; as "
+                    f"many, or {_FIRST_KEPT - _FIRST_DROPPED} more, are wanted"
                 )
             dropped += surplus > 0
-            infos.append(TrajectoryInfo(item=f"data/{car.name}", shape=(len(points),), times=np.zeros(1), split=split))
-            lower.append(points.min(axis=0))
-            upper.append(points.max(axis=0))
+            kinds.add(car.located is not None)
+            notes += () if car.located is None else car.located.notes
+            shape = (len(car.points),)
+            infos.append(TrajectoryInfo(item=f"data/{folder.name}", shape=shape, times=np.zeros(1), split=split))
+            box = np.stack([np.minimum(box[0], car.points.min(axis=0)), np.maximum(box[1], car.points.max(axis=0))])
+        if len(kinds) > 1:
+            raise SourceError("some cars have faces in their files and others none; convert them apart")
+        self.has_measures = kinds.pop()
+        self.kind: GeometryKind = "mesh" if self.has_measures else "points"
         self.trajectories = tuple(infos)
-        box = np.stack([np.min(lower, axis=0), np.max(upper, axis=0)])
-        self.axes = tuple(
-            grid_axis(name, box[:, number], periodic=False, where=f"{_MESH}: {name}")
-            for number, name in enumerate(("x", "y", "z"))
-        )
+        self.axes, self._kept_axes, flat = describe_box(box, where=_MESH)
         self.notes = (
             f"entries {_FIRST_DROPPED} to {_FIRST_KEPT - 1} of {_PRESSURE} left out, in {dropped} of {len(infos)} cars",
-            "faces of the meshes are not kept",
+            *notes,
+            *flat,
         )
 
 

@@ -180,31 +180,40 @@ def weather(num_times: int = 6, **changes: Any) -> xarray.Dataset:
 # -- CarCFD ----------------------------------------------------------------------------------------------------------
 
 
-def write_ply(path: Path, points: np.ndarray, *, kind: str = "binary_little_endian", faces: bool = True) -> Path:
-    """Write vertices with one more property, and a face of the first three."""
+def write_ply(
+    path: Path,
+    points: np.ndarray,
+    *,
+    kind: str = "binary_little_endian",
+    faces: np.ndarray | None = np.arange(3)[None],  # noqa: B008  never written to
+) -> Path:
+    """Write vertices with one more property, and faces, one of the first three by default."""
     header = ["ply", f"format {kind} 1.0", "comment made", f"element vertex {len(points)}"]
     header += [f"property float {name}" for name in ("x", "y", "z", "quality")]
-    header += ["element face 1", "property list uchar int vertex_indices"] if faces else []
+    if faces is not None:
+        header += [f"element face {len(faces)}", "property list uchar int vertex_indices"]
     rows = np.concatenate([points, np.ones((len(points), 1))], axis=1)
     if kind == "ascii":
         lines = [" ".join(map(repr, map(float, row))) for row in rows]
-        body = "\n".join([*lines, *(["3 0 1 2"] if faces else []), ""]).encode()
+        lines += [] if faces is None else [" ".join(map(str, [len(face), *face])) for face in faces.tolist()]
+        body = "\n".join([*lines, ""]).encode()
     else:
         order = "<" if "little" in kind else ">"
         body = rows.astype(f"{order}f4").tobytes()
-        body += b"\3" + np.arange(3).astype(f"{order}i4").tobytes() if faces else b""
+        for face in () if faces is None else faces:
+            body += bytes([len(face)]) + face.astype(f"{order}i4").tobytes()
     path.write_bytes("\n".join([*header, "end_header", ""]).encode() + body)
     return path
 
 
 def car_folder(root: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Write three cars of 54, 60 and 70 vertices; return points and pressures as stored, by id."""
+    """Write three cars of 54, 60 and 70 vertices in a strip of triangles; return points and pressures, by id."""
     cars = {}
     for number, (car, count) in enumerate((("001", 54), ("002", 60), ("010", 70))):
         folder = root / "data" / car
         folder.mkdir(parents=True)
         points = random(count, 3, seed=number)
-        write_ply(folder / "tri_mesh.ply", points)
+        write_ply(folder / "tri_mesh.ply", points, faces=np.arange(count - 2)[:, None] + np.arange(3))
         pressure = random(count + 96, seed=10 + number)
         np.save(folder / "press.npy", pressure)
         cars[car] = (points, pressure)

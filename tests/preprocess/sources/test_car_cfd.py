@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import zarr
 
+import ups_data
 from preprocess.convert import convert
 from preprocess.settings import ConvertSettings
 from preprocess.sources import open_source
@@ -19,7 +20,7 @@ def test_cars_come_out_as_they_are(tmp_path: Path) -> None:
     cars = car_folder(tmp_path)
     source = open_source([tmp_path])
     assert isinstance(source, CarCFDSource)
-    assert (source.kind, [field.name for field in source.fields]) == ("points", ["pressure"])
+    assert (source.kind, [field.name for field in source.fields]) == ("mesh", ["pressure"])
     assert [(info.item, info.split) for info in source.trajectories] == [
         ("data/002", "train"),
         ("data/001", "train"),
@@ -46,6 +47,48 @@ def test_cars_become_a_store(tmp_path: Path) -> None:
     points = index[:pages]
     wanted = np.delete(cars["002"][1], np.arange(16, 112))
     np.testing.assert_array_equal(values[:pages, 0][points >= 0], wanted[points[points >= 0]])
+
+
+def test_the_faces_of_a_car_are_its_cells(tmp_path: Path) -> None:
+    cars = car_folder(tmp_path / "cars")
+    points, pressure = cars["010"]
+    source = open_source([tmp_path / "cars"])
+    convert(source, tmp_path / "s", ConvertSettings(estimand="integral"))
+    store = ups_data.open_store(tmp_path / "s")
+    mesh, triangles = store.mesh(2), np.arange(68)[:, None] + np.arange(3)
+    assert mesh is not None
+    np.testing.assert_array_equal(mesh.connectivity.reshape(-1, 3), triangles)
+    np.testing.assert_array_equal(mesh.nodes, points.astype("float64"))
+    # A pressure stays with its vertex: dropping entries moves neither.
+    np.testing.assert_array_equal(store.read_dense(2, [0])[0, 0], np.delete(pressure, np.arange(16, 112)))
+    edges = np.diff(points.astype("float64")[triangles], axis=1)
+    areas = np.linalg.norm(np.cross(edges[:, 0], edges[:, 1]), axis=1) / 2
+    wanted = np.bincount(triangles.reshape(-1), weights=np.repeat(areas / 3, 3))
+    np.testing.assert_allclose(store.measures(2), wanted)
+    np.testing.assert_allclose(store.measures(2).sum(), areas.sum())
+
+
+def test_vertices_of_no_face_are_refused_or_left_out_with_their_pressures(tmp_path: Path) -> None:
+    points, pressure = car_folder(tmp_path)["001"]
+    write_ply(tmp_path / "data" / "001" / "tri_mesh.ply", points, faces=np.arange(2, 54).reshape(-1, 4)[:, :3])
+    with pytest.raises(SourceError, match=r"data/001/tri_mesh.ply has 15 of 54 nodes that belong to no cell, the fir"):
+        open_source([tmp_path])
+    source = open_source([tmp_path], options={"drop_faulty": True})
+    kept = np.arange(2, 54).reshape(-1, 4)[:, :3].reshape(-1)
+    np.testing.assert_array_equal(source.read_coordinates(1)[0], points[kept].astype("float64"))
+    np.testing.assert_array_equal(source.read_frames(1, 0, 1)[0, 0], np.delete(pressure, np.arange(16, 112))[kept])
+    assert "data/001/tri_mesh.ply: 15 of 54 nodes that belong to no cell were left out" in source.notes
+
+
+def test_cars_without_faces_are_clouds(tmp_path: Path) -> None:
+    cars = car_folder(tmp_path)
+    for car, (points, _) in cars.items():
+        write_ply(tmp_path / "data" / car / "tri_mesh.ply", points, faces=None)
+    source = open_source([tmp_path])
+    assert (source.kind, source.has_measures, source.read_mesh(0)) == ("points", False, None)
+    write_ply(tmp_path / "data" / "001" / "tri_mesh.ply", cars["001"][0], faces=np.arange(54).reshape(-1, 3))
+    with pytest.raises(SourceError, match="some cars have faces in their files and others none"):
+        open_source([tmp_path])
 
 
 def test_pressures_without_surplus_are_taken_whole(tmp_path: Path) -> None:
@@ -91,7 +134,7 @@ def test_what_is_no_directory_of_cars_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UnknownFormatError, match=r"a.ply: format 'car_cfd' is one directory"):
         open_source([tmp_path / "a.ply"], "car_cfd")
     car_folder(tmp_path / "cars")
-    with pytest.raises(ConfigError, match="format 'car_cfd' has no option 'split'"):
+    with pytest.raises(ConfigError, match=r"options of format 'car_cfd'.*split"):
         open_source([tmp_path / "cars"], options={"split": "official"})
     for name in ("train.txt", "test.txt"):
         (tmp_path / "cars" / name).write_text(" ")
