@@ -26,7 +26,8 @@ from preprocess.sources.base import Source, TrajectoryInfo
 from preprocess.sources.exact import exact_cast, stored_dtype
 from preprocess.sources.mesh_points import MeshPoints, check_nodes, describe_box, locate_points, take_cells
 from preprocess.sources.naming import check_name, name_field
-from preprocess.sources.vtk_files import VtkFile, import_pyvista, is_stl, looks_like_vtk, read_vtk
+from preprocess.sources.vtk_files import VtkFile, is_stl, looks_like_vtk
+from preprocess.sources.vtk_process import shared_process
 from preprocess.sources.vtk_series import Case, find_cases, join_times
 from ups_data.errors import SourceError, suggest
 from ups_data.mesh import Mesh, PointLocation
@@ -132,7 +133,6 @@ class VtkSource(Source):
                     f"{path} holds a surface and no data, as every STL file does, so there is no field to convert; "
                     f"write the fields with their mesh, as .vtu or .vtp"
                 )
-        import_pyvista(paths[0])
         return cls(paths, parse_record(VtkOptions, options, where="options of format 'vtk'"))
 
     def read_frames(self, trajectory: int, start: int, stop: int) -> Shaped[np.ndarray, "time channel *space"]:
@@ -162,7 +162,7 @@ class VtkSource(Source):
         """Read a file; the last one is kept."""
         if self._read is None or self._read[0] != path:
             self._read = None
-            file = read_vtk(path, block=self._options.block)
+            file = shared_process().read_file(path, block=self._options.block)
             self._read = (path, file, self._locate(file, path))
         return self._read[1], self._read[2]
 

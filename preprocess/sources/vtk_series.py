@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from preprocess.sources.axes import read_increasing
-from preprocess.sources.vtk_files import read_collection
+from preprocess.sources.vtk_process import shared_process
 from ups_data.errors import SourceError
 
 Series = Literal["time", "trajectories"]
@@ -100,7 +100,7 @@ def _find_runs(paths: Sequence[Path]) -> list[list[tuple[int, Path]]]:
 
 
 def _open_collection(path: Path) -> Case:
-    steps = read_collection(path)
+    steps = shared_process().read_collection(path)
     return Case(item=path.name, files=tuple(file for _, file in steps), times=tuple(time for time, _ in steps))
 
 
