@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Shaped
 
 from preprocess.sources.hdf5_files import HDF5_MAGIC, get_dataset, has_hdf5_magic, open_hdf5, read_part
-from preprocess.sources.zarr_files import is_zarr, list_zarr_arrays, open_zarr_array, read_zarr_part
+from preprocess.sources.zarr_files import check_zarr_chunks, is_zarr, list_zarr_arrays, open_zarr_array, read_zarr_part
 from ups_data.errors import SourceError, suggest
 
 NPY_MAGIC = b"\x93NUMPY"
@@ -71,7 +71,9 @@ class StoredArray:
 
     def _open(self) -> ArrayReader:
         if is_zarr(self.path):
-            return ArrayReader(self.where, open_zarr_array(self.path, self.key or ""), read_zarr_part)
+            array = open_zarr_array(self.path, self.key or "")
+            check_zarr_chunks(self.path, self.key or "", array)
+            return ArrayReader(self.where, array, read_zarr_part)
         if has_hdf5_magic(self.path):
             return ArrayReader(self.where, get_dataset(open_hdf5(self.path), self.key or "", path=self.path), read_part)
         if self.key is None:

@@ -127,11 +127,8 @@ class ArraysSource(Source):
         self.axes = self._grid_axes(description) if self.kind == "grid" else self._cloud_axes(description)
         self.time_unit = description.times.unit if description.times is not None else None
         self.trajectories = self._describe_trajectories(description)
-        absent = (
-            note_absent_chunks(field.array.path, field.array.key or "")
-            for field in self._fields
-            if is_zarr(field.array.path)
-        )
+        arrays = [*(field.array for field in self._fields), *([] if self._cloud is None else [self._cloud])]
+        absent = (note_absent_chunks(array.path, array.key or "") for array in arrays if is_zarr(array.path))
         moving = (_MOVING,) if description.positions is not None else ()
         left_out = () if self._cells is None else self._cells.notes
         self.notes = (*description.notes, *moving, *left_out, *(note for note in absent if note is not None))

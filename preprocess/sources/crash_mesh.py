@@ -22,7 +22,7 @@ from preprocess.sources.base import Source, TrajectoryInfo
 from preprocess.sources.exact import exact_cast
 from preprocess.sources.mesh_points import check_nodes, describe_box, simplex_cells
 from preprocess.sources.naming import name_field
-from preprocess.sources.zarr_files import is_zarr, list_zarr_arrays, refuse_short_chunks, zarr_shape
+from preprocess.sources.zarr_files import is_zarr, list_zarr_arrays, note_absent_chunks, zarr_shape
 from ups_data.errors import ConfigError, SourceError
 from ups_data.mesh import Mesh
 from ups_data.schema import FieldSpec, GeometryKind, Record
@@ -158,7 +158,9 @@ class CrashMeshSource(Source):
         notes = ["points are the nodes of the first frame; position = point + displacement, exactly"]
         cells = [key for key in list_zarr_arrays(self.paths[0]) if key.startswith("cell_")]
         notes += [f"data of cells that were not converted: {', '.join(cells)}"] if cells else []
-        self.notes = (*notes, *dropped)
+        arrays = [*self._positions, *(array for found in self._constants for array in found)]
+        absent = (note_absent_chunks(array.path, array.key or "") for array in arrays)
+        self.notes = (*notes, *(note for note in absent if note is not None), *dropped)
 
 
 def _find_positions(path: Path) -> StoredArray:
@@ -167,7 +169,6 @@ def _find_positions(path: Path) -> StoredArray:
         raise SourceError(
             f"{array.where} has shape {array.shape} and type {array.dtype}; (time, node, 3) of float32 is wanted"
         )
-    refuse_short_chunks(path, _POSITIONS)
     return array
 
 
@@ -183,8 +184,6 @@ def _choose_constants(path: Path, names: tuple[str, ...], first: Path) -> tuple[
         raise SourceError(
             f"{path} has data {', '.join(found) or 'none'}, {first.name} has {', '.join(names) or 'none'}"
         )
-    for name in names:
-        refuse_short_chunks(path, name)
     return tuple(found.values())
 
 

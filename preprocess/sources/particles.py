@@ -25,7 +25,7 @@ from preprocess.sources.axes import as_float, grid_axis, read_increasing
 from preprocess.sources.base import Source, TrajectoryInfo
 from preprocess.sources.exact import exact_cast, stored_dtype
 from preprocess.sources.naming import check_name, name_field
-from preprocess.sources.zarr_files import is_zarr, list_zarr_arrays
+from preprocess.sources.zarr_files import is_zarr, list_zarr_arrays, note_absent_chunks
 from ups_data.errors import SourceError, UnknownFormatError
 from ups_data.schema import FieldSpec, Finite, GeometryKind, Record
 from ups_data.yaml_records import parse_record
@@ -81,7 +81,12 @@ class ParticlesSource(Source):
             for axis, ends in zip(_AXES, self._bound().T, strict=False)
         )
         left_out = dict.fromkeys(name for run in self._runs for name in run.left_out)
-        self.notes = (_MOVING, *((f"left out: {', '.join(left_out)}",) if left_out else ()))
+        absent = (note_absent_chunks(array.path, array.key or "") for array in arrays)
+        self.notes = (
+            _MOVING,
+            *((f"left out: {', '.join(left_out)}",) if left_out else ()),
+            *(note for note in absent if note is not None),
+        )
 
     @classmethod
     def recognises(cls, path: Path) -> bool:

@@ -23,7 +23,13 @@ from preprocess.sources.base import Source, TrajectoryInfo
 from preprocess.sources.exact import exact_cast, stored_dtype
 from preprocess.sources.mesh_points import MeshPoints, check_nodes, describe_box, locate_points, simplex_cells
 from preprocess.sources.naming import check_name, name_field
-from preprocess.sources.zarr_files import is_zarr, list_zarr_arrays, read_zarr_attributes, zarr_shape
+from preprocess.sources.zarr_files import (
+    is_zarr,
+    list_zarr_arrays,
+    note_absent_chunks,
+    read_zarr_attributes,
+    zarr_shape,
+)
 from ups_data.errors import SourceError, suggest
 from ups_data.mesh import Mesh, PointLocation
 from ups_data.schema import FieldSpec, GeometryKind, Record
@@ -202,6 +208,8 @@ class PhysicsNeMoMeshSource(Source):
             box = own if box is None else np.stack([np.minimum(box[0], own[0]), np.maximum(box[1], own[1])])
             kinds.add(points.located is not None)
             notes += [] if points.located is None else points.located.notes
+            absent = (note_absent_chunks(array.path, array.key or "") for array in self._data[trajectory])
+            notes += [note for note in absent if note is not None]
             infos.append((path, len(points.coordinates), _read_globals(path)))
         assert box is not None
         if len(kinds) > 1:

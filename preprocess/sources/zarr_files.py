@@ -26,7 +26,7 @@ _CODECS = frozenset(
         *("adler32", "bz2", "crc32", "delta", "fixedscaleoffset", "fletcher32", "lz4", "lzma", "shuffle", "zlib"),
     }
 )
-# Bytes 12 to 15 are the length of all of the chunk (Blosc 1, README_CHUNK_FORMAT).
+# Bytes 4 to 15 are sizes: of what it holds, of a block of it, and of all of the chunk (Blosc 1, README_CHUNK_FORMAT).
 _BLOSC_HEADER_BYTES = 16
 _UNREADABLE = (OSError, ValueError, TypeError, KeyError, RuntimeError, AttributeError)
 
@@ -152,8 +152,13 @@ def read_zarr_part(array: zarr.Array[Any], place: tuple[int | slice, ...], *, wh
 
 
 def note_absent_chunks(path: Path, key: str) -> str | None:
-    """Say how many chunks of an array are not stored, None if all are: Zarr reads them as the fill value."""
+    """Say how many chunks of an array are not stored, None if all are: Zarr reads them as the fill value.
+
+    Raises:
+        SourceError: as `check_zarr_chunks`.
+    """
     array = open_zarr_array(path, key)
+    check_zarr_chunks(path, key, array)
     absent = array.nchunks - array.nchunks_initialized
     if absent <= 0:
         return None
@@ -161,30 +166,48 @@ def note_absent_chunks(path: Path, key: str) -> str | None:
     return f"{where}: {absent} of {array.nchunks} chunks are not stored and were read as {array.fill_value}"
 
 
-def refuse_short_chunks(path: Path, key: str) -> None:
-    """Refuse chunks of Blosc that are shorter than their own header says: its decoder reads on in foreign memory.
+def check_zarr_chunks(path: Path, key: str, array: zarr.Array[Any]) -> None:
+    """Refuse chunks that are not there though nothing says what they hold, and chunks of Blosc that lie.
 
-    Chunks inside of shards are not looked at.
+    A chunk that is not stored stands for the fill value, and no metadata of Zarr tell a lost one from one that was
+    never written; but where the fill value is null, as it may be in version 2, nothing stands for it. Blosc's decoder
+    takes memory, and reads, as the header of a chunk says: it must say the size of the file, and of the chunk. Chunks
+    inside of shards are not looked at.
 
     Raises:
-        SourceError: naming the first such file.
+        SourceError: naming the first such file, or how many are not there.
     """
+    where = f"{path.name}: {key}" if key else path.name
     folder = path / key if key else path
-    name = next(name for name in ("zarr.json", ".zarray") if (folder / name).is_file())
-    metadata = _read_metadata(folder / name)
+    if array.metadata.fill_value is None and array.nchunks_initialized < array.nchunks:
+        raise SourceError(
+            f"{where}: {array.nchunks - array.nchunks_initialized} of {array.nchunks} chunks are not stored, and its "
+            f"fill value is null, so nothing says what they hold"
+        )
+    metadata = _read_metadata(next(file for name in ("zarr.json", ".zarray") if (file := folder / name).is_file()))
     codecs = metadata.get("codecs") or [metadata.get("compressor")]
-    last = codecs[-1] if isinstance(codecs, list) else None
-    if not isinstance(last, dict) or str(last.get("name", last.get("id"))).removeprefix("numcodecs.") != "blosc":
+    names = [str(codec.get("name", codec.get("id"))).removeprefix("numcodecs.") for codec in codecs if codec]
+    if not names or names[-1] != "blosc":
         return
+    plain = set(names[:-1]) <= {"bytes", "transpose"} and not metadata.get("filters")
+    wanted = int(np.prod(array.chunks, dtype=np.int64)) * array.dtype.itemsize if plain else None
     for file in folder.rglob("*"):
         if file.is_file() and not file.name.startswith((".z", "zarr.json")):
-            with file.open("rb") as handle:
-                header = handle.read(_BLOSC_HEADER_BYTES)
-            size = file.stat().st_size
-            if len(header) < _BLOSC_HEADER_BYTES or int.from_bytes(header[12:16], "little") != size:
-                raise SourceError(
-                    f"{path.name}: {key}: chunk {file.name} is damaged or cut short: {size} bytes are there"
-                )
+            _check_blosc_header(file, wanted, f"{where}: chunk {file.relative_to(folder).as_posix()}")
+
+
+def _check_blosc_header(file: Path, wanted: int | None, where: str) -> None:
+    with file.open("rb") as handle:
+        header = handle.read(_BLOSC_HEADER_BYTES)
+    size = file.stat().st_size
+    told, block, length = (int.from_bytes(header[at : at + 4], "little") for at in (4, 8, 12))
+    if len(header) < _BLOSC_HEADER_BYTES or length != size:
+        raise SourceError(f"{where} is damaged or cut short: {size} bytes are there, its header says {length}")
+    if (wanted is not None and told != wanted) or not 0 < block <= max(told, 1):
+        raise SourceError(
+            f"{where} is damaged: its header says {told} bytes in blocks of {block}, and a chunk has "
+            f"{'some' if wanted is None else wanted}"
+        )
 
 
 def _key_of(path: Path, file: Path) -> str:

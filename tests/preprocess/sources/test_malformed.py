@@ -7,11 +7,13 @@ it is spoilt, a specimen converts: so what is refused is the damage.
 from __future__ import annotations
 
 import copy
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import h5py
+import numcodecs
 import numpy as np
 import pytest
 import torch
@@ -242,6 +244,35 @@ def test_a_spoilt_array_is_refused(write_arrays: WriteArrays, tmp_path: Path, ki
     entry = f"file: {name}" + ("" if kind == "npy" else ", key: u")
     path.write_text(path.read_text().replace("file: velocity.npy", entry))
     check_refused(path, "arrays", None, name)
+
+
+@pytest.mark.parametrize("way", ["cut", "longer", "lying"])
+@pytest.mark.parametrize("version", [2, 3])
+def test_a_damaged_chunk_of_described_zarr_is_refused(
+    write_arrays: WriteArrays, tmp_path: Path, version: int, way: str
+) -> None:
+    path = write_arrays()
+    values = np.load(tmp_path / "velocity.npy")
+    blosc: Any = numcodecs.Blosc() if version == 2 else zarr.codecs.BloscCodec()
+    group = zarr.open_group(tmp_path / "velocity.zarr", mode="w", zarr_format=version)
+    group.create_array("u", shape=values.shape, dtype=values.dtype, compressors=blosc)[...] = values
+    path.write_text(path.read_text().replace("file: velocity.npy", "file: velocity.zarr, key: u"))
+    read_all(path, "arrays")
+    shutil.rmtree(tmp_path / "store")
+    damage_chunk(tmp_path / "velocity.zarr" / "u", way)
+    check_refused(path, "arrays", None, "velocity.zarr: u")
+
+
+def damage_chunk(folder: Path, way: str) -> None:
+    """Cut the first chunk of an array of Zarr, make it longer, or have its first bytes say that it holds 2 GiB."""
+    chunk = min(file for file in folder.rglob("*") if file.is_file() and not file.name.startswith((".z", "zarr.json")))
+    content = chunk.read_bytes()
+    changed = {
+        "cut": content[:-2],
+        "longer": content + b"\0\0\0",
+        "lying": content[:4] + b"\xff\xff\xff\x7f" + content[8:],
+    }
+    chunk.write_bytes(changed[way])
 
 
 @pytest.mark.parametrize("way", AXIS)
@@ -506,6 +537,14 @@ def test_a_spoilt_array_of_a_physicsnemo_mesh_is_refused(tmp_path: Path, key: st
         arrays[key] = NUMPY_ANY[way](values)
     path = write_physicsnemo(tmp_path / "made.zarr", arrays)
     check_refused(path, "physicsnemo_mesh", None, "made")
+
+
+@pytest.mark.parametrize("way", ["cut", "longer", "lying"])
+@pytest.mark.parametrize("key", ["points", "cells", "point_data/U", "point_data/p", "global_data/Re"])
+def test_a_chunk_of_a_physicsnemo_mesh_that_is_damaged_is_refused(tmp_path: Path, key: str, way: str) -> None:
+    path = write_physicsnemo(tmp_path / "made.zarr", mesh_only())
+    damage_chunk(path / key, way)
+    check_refused(path, "physicsnemo_mesh", None, "made.zarr", key)
 
 
 @pytest.mark.parametrize("kind", ["Meshes", "", "DomainMesh"])

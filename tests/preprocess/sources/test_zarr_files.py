@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import zarr
 
+from preprocess.sources.array_files import find_array
 from preprocess.sources.zarr_files import (
     is_zarr,
     list_zarr_arrays,
@@ -121,6 +122,54 @@ def test_chunks_that_are_not_stored_are_noted(tmp_path: Path) -> None:
     assert note_absent_chunks(path, "fields/u") is None
     (path / "fields" / "u" / "c" / "2" / "0").unlink()
     assert note_absent_chunks(path, "fields/u") == "a.zarr: fields/u: 1 of 6 chunks are not stored and were read as 0.0"
+
+
+@pytest.mark.parametrize("version", [2, 3])
+def test_chunks_that_nothing_speaks_for_are_refused(tmp_path: Path, version: int) -> None:
+    path = write(tmp_path, version)
+    chunk = path / "fields" / "u" / ("2.0" if version == 2 else "c/2/0")
+    if version == 2:
+        edit(path, ".zarray", fill_value=None)
+        assert note_absent_chunks(path, "fields/u") is None
+        chunk.unlink()
+        with pytest.raises(SourceError, match=r"a.zarr: fields/u: 1 of 6 chunks are not stored, and its fill value is"):
+            note_absent_chunks(path, "fields/u")
+    else:
+        # Version 3 always has one: what a lost chunk reads as is told, not hidden.
+        chunk.unlink()
+        assert note_absent_chunks(path, "fields/u") is not None
+
+
+def blosc_chunk(folder: Path, version: int) -> tuple[Path, Path]:
+    blosc = {2: numcodecs.Blosc(cname="lz4"), 3: zarr.codecs.BloscCodec(cname="lz4")}[version]
+    path = write(folder, version, compressors=blosc)
+    return path, path / "fields" / "u" / ("4.0" if version == 2 else "c/4/0")
+
+
+LIES = {
+    "cut": lambda content: content[:-3],
+    "cut in its header": lambda content: content[:7],
+    "empty": lambda content: b"",
+    "longer": lambda content: content + b"\0",
+    "its length": lambda content: content[:12] + b"\xff\xff\xff\x7f" + content[16:],
+    "what it holds": lambda content: content[:4] + b"\xff\xff\xff\x7f" + content[8:],
+    "less than it holds": lambda content: content[:4] + b"\x04\0\0\0" + content[8:],
+    "no block": lambda content: content[:8] + b"\0\0\0\0" + content[12:],
+    "a block beyond": lambda content: content[:8] + b"\xff\xff\xff\x7f" + content[12:],
+}
+
+
+@pytest.mark.parametrize("version", [2, 3])
+@pytest.mark.parametrize("lie", LIES)
+def test_chunks_of_blosc_that_lie_are_refused_before_they_are_decoded(tmp_path: Path, version: int, lie: str) -> None:
+    path, chunk = blosc_chunk(tmp_path, version)
+    array = find_array(path, "fields/u")
+    np.testing.assert_array_equal(array.load(), VALUES)
+    chunk.write_bytes(LIES[lie](chunk.read_bytes()))
+    place = rf"a.zarr: fields/u: chunk {chunk.relative_to(path / 'fields' / 'u')} is damaged"
+    for read in (array.load, lambda: note_absent_chunks(path, "fields/u")):
+        with pytest.raises(SourceError, match=place):
+            read()
 
 
 def test_a_folder_without_metadata_is_refused_in_a_group(tmp_path: Path) -> None:
