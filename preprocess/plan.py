@@ -158,7 +158,7 @@ def plan_conversion(source: Source, settings: ConvertSettings) -> ConvertPlan:
         boundaries=source.boundaries,
         missing_fields=source.missing_fields,
         parameters=tuple(infos[0].parameters),
-        least_frames=min(info.num_frames for info in infos),
+        least_frames=None if source.is_excerpt else min(info.num_frames for info in infos),
     )
     importance = _plan_importance(source, settings, subject)
     if unknown := sorted(source.missing_fields - {field.name for field in source.fields}):

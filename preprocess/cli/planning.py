@@ -30,6 +30,11 @@ def plan_verb(
     sample_mib: Annotated[
         int, typer.Option("--sample-mib", help="Size of the sample; 0 for none, hence no estimates.", min=0)
     ] = 32,
+    layouts: Annotated[
+        bool,
+        typer.Option("--layouts", help="Also find importance, strata and frames worth most on the sample."),
+    ] = False,
+    ratio: Annotated[float, typer.Option("--ratio", help="Of drawn points, for --layouts.", min=0, max=1)] = 0.05,
     reply: Reply,
 ) -> None:
     """Tell what a conversion will write, need and take; a small part is converted to find out, and removed."""
@@ -38,7 +43,14 @@ def plan_verb(
     with errors_reported(reply):
         source, settings = request.open()
         with progress_shown() as progress:
-            made = forecast(source, settings, scratch=scratch, sample_bytes=sample_mib * 2**20, progress=progress)
+            made = forecast(
+                source,
+                settings,
+                scratch=scratch,
+                sample_bytes=sample_mib * 2**20,
+                layouts_ratio=ratio if layouts else None,
+                progress=progress,
+            )
         if reply.as_json:
             print_json({"ok": True, **made.to_dict()})
         else:

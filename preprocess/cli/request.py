@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import pydantic
 import typer
@@ -61,6 +61,10 @@ class Request:
     estimand: Annotated[
         Estimand | None, typer.Option("--estimand", help="What draws estimate: the mean over points, or the integral.")
     ] = None
+    dense: Annotated[
+        Literal["auto", "stored", "rebuilt"] | None,
+        typer.Option("--dense", help="Dense frames: stored beside the pages, or rebuilt from them; auto."),
+    ] = None
     codec: Annotated[
         CodecName | None, typer.Option("--codec", help="Compressor; rows shorter than 8 KiB stay as they are.")
     ] = None
@@ -97,6 +101,7 @@ class Request:
             "frames_per_block": self.frames_per_block,
             "target_span": self.target_span,
             "estimand": self.estimand,
+            "dense": self.dense,
             "codec": self.codec,
             "round_mantissa_bits": self.round_mantissa_bits,
             "round_float16": self.round_float16,

@@ -21,6 +21,7 @@ def forecast(
     *,
     scratch: Path | None = None,
     sample_bytes: int = 32 * 2**20,
+    layouts_ratio: float | None = None,
     progress: Progress | None = None,
 ) -> Forecast:
     """Tell what converting `source` with `settings` will write, need and take.
@@ -32,20 +33,25 @@ def forecast(
             temporary folder if None.
         sample_bytes: values that the sample holds, about, but at least a frame of a trajectory; 0 for no sample, hence
             no time, memory and compression.
+        layouts_ratio: drawn points / points of a trajectory, for which the sample is also laid out in other ways to
+            find what is worth most, as `prove` does on a store; None for not at all.
         progress: called with "sample", how many parts are done, and how many there are.
 
     Raises:
         SourceError, ConfigError, SchemaError, StoreError: as the conversion itself; a sample finds bad values where it
-            reads. ConfigError also where `scratch` is no folder.
+            reads. ConfigError also where `scratch` is no folder, and where layouts are asked for without a sample.
     """
     folder = Path(tempfile.gettempdir()) if scratch is None else scratch
     if not folder.is_dir():
         raise ConfigError(f"{folder} is no folder; a sample is converted in it and removed: name one that is there")
+    if layouts_ratio is not None and not sample_bytes:
+        raise ConfigError("layouts are compared on a sample: ask for one that is larger than 0")
     plan = plan_conversion(source, settings)
     parts = measure_sizes(source, plan, shard_bytes=settings.shard_bytes)
-    sample, memory = None, None
+    found = None
     if sample_bytes:
-        sample, memory = SampleConverter(source, plan, settings, folder).measure(sample_bytes, progress)
+        converter = SampleConverter(source, plan, settings, folder)
+        found = converter.measure(sample_bytes, layouts_ratio=layouts_ratio, progress=progress)
     return Forecast(
         name=source.name,
         format=source.format,
@@ -64,8 +70,10 @@ def forecast(
         reasons=explain_layout(plan, settings),
         importance=plan.importance,
         parts=tuple(_part(key, size, plan) for key, size in parts.items()),
-        sample=sample,
-        memory=memory,
+        sample=None if found is None else found.sample,
+        memory=None if found is None else found.memory,
+        frame_reads=None if found is None else found.frame_reads,
+        layouts=None if found is None else found.layouts,
     )
 
 

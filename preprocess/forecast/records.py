@@ -11,7 +11,9 @@ from rich.table import Table
 from rich.text import Text
 
 from preprocess.inspect import format_bytes, new_table
+from preprocess.prove import LayoutReport
 from ups_data.schema import CodecName, GeometryKind, ImportanceSpec, LayoutSpec
+from ups_data.storage.zarr_store import FIELDS, VALUES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +56,19 @@ class Sample:
     sample_seconds: float
     seconds: float
     compressed: Mapping[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrameReads:
+    """How long a whole frame of the sample takes to read, from a warm disk.
+
+    Attributes:
+        stored_seconds: from dense frames; None where none are stored.
+        rebuilt_seconds: from all pages.
+    """
+
+    stored_seconds: float | None
+    rebuilt_seconds: float
 
 
 # What the allocator keeps beyond what is held, as a share of it: measured on conversions of 200 to 300 MB.
@@ -107,7 +122,8 @@ class Forecast:
         reasons: why, by the name of the setting.
         importance: recipe of the maps.
         parts: sizes; the manifest is not among them.
-        sample, memory: None where no sample was converted.
+        sample, memory, frame_reads: None where no sample was converted.
+        layouts: what draws from other layouts would be worth on the sample; None where it was not asked for.
     """
 
     name: str
@@ -129,6 +145,8 @@ class Forecast:
     parts: tuple[PartSize, ...]
     sample: Sample | None
     memory: Memory | None
+    frame_reads: FrameReads | None = None
+    layouts: LayoutReport | None = None
 
     @property
     def size_bytes(self) -> int:
@@ -160,6 +178,7 @@ class Forecast:
             "size_bytes": self.size_bytes,
             "stored_bytes": self.stored_bytes,
             "num_shards": self.num_shards,
+            "layouts": None if self.layouts is None else self.layouts.to_dict(),
             "memory": None if self.memory is None else {**content["memory"], "total_bytes": self.memory.total_bytes},
         }
 
@@ -181,6 +200,8 @@ def _tables(made: Forecast) -> Iterator[RenderableType]:
     yield _sizes(made)
     if made.memory is not None:
         yield _memory(made.memory)
+    if made.layouts is not None:
+        yield made.layouts.to_table()
     yield from (Text(line) for line in _closing_lines(made))
 
 
@@ -212,8 +233,34 @@ def _layout(made: Forecast) -> Table:
     table = new_table("Layout", "setting", "value", "why")
     table.columns[2].justify = "left"
     for name, reason in made.reasons.items():
-        table.add_row(name, str(getattr(made.layout, name)), Text(reason))
+        measured = f"; {_frame_reads(made)}" if name == "dense" and made.frame_reads is not None else ""
+        table.add_row(name, str(getattr(made.layout, name)), Text(f"{reason}{measured}"))
+    pages = next(part for part in made.parts if part.key == VALUES)
+    assert pages.row_bytes is not None
+    assert pages.rows_per_shard is not None
+    table.add_row(
+        "chunk",
+        format_bytes(pages.row_bytes),
+        Text(
+            f"a page of all channels, what a draw reads at once; a shard holds {pages.rows_per_shard:,} of them, "
+            f"{format_bytes(pages.rows_per_shard * pages.row_bytes)}, which one task writes whole"
+        ),
+    )
     return table
+
+
+def _frame_reads(made: Forecast) -> str:
+    """Say what dense frames save and cost, as the sample tells."""
+    reads = made.frame_reads
+    assert reads is not None
+    rebuilt = f"a frame of the sample is read from its pages in {1e3 * reads.rebuilt_seconds:.2g} ms"
+    if reads.stored_seconds is None:
+        return rebuilt
+    room = next(part.size_bytes for part in made.parts if part.key == FIELDS)
+    return (
+        f"{rebuilt}, from dense frames in {1e3 * reads.stored_seconds:.2g} ms; these take {format_bytes(room)}, "
+        f"{room / made.size_bytes:.0%} of the store, which dense: rebuilt saves"
+    )
 
 
 def _sizes(made: Forecast) -> Table:
@@ -255,3 +302,5 @@ def _closing_lines(made: Forecast) -> Iterator[str]:
         f"of the values ({len(sample.trajectories)} trajectories, {sample.num_frames} frames) that took "
         f"{format_seconds(sample.sample_seconds)} to convert, beside smaller ones"
     )
+    if made.layouts is not None:
+        yield from (f"on the sample: {line}" for line in made.layouts.lines())

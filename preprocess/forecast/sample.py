@@ -8,7 +8,7 @@ import tempfile
 import time
 import tracemalloc
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,17 +17,21 @@ import numpy as np
 from jaxtyping import Float64, Shaped
 
 from preprocess.convert import Progress, convert
-from preprocess.forecast.records import Memory, Sample
+from preprocess.forecast.records import FrameReads, Memory, Sample
 from preprocess.inspect import part_of
 from preprocess.partition import BLOCK_BYTES
 from preprocess.plan import ConvertPlan, plan_conversion
+from preprocess.prove import LayoutReport, recommend_layout
 from preprocess.settings import ConvertSettings
 from preprocess.sources import Source
 from ups_data.errors import UnknownFormatError
+from ups_data.mesh import Mesh
 from ups_data.schema import Manifest
+from ups_data.storage import Store, open_store
 
 # Many small trajectories take time by their number and not by their size.
 _MAX_TRAJECTORIES, _MAX_SHARE = 512, 0.25
+_MOST_LAID_OUT, _READS = 4, 3
 # A conversion reads frames in blocks of this size, holds each once as read and once as stored.
 _BLOCK_COPIES = 2
 # A shard is held as rows, as encoded rows, each an object of its own, and as the file.
@@ -47,6 +51,7 @@ class _CutSource(Source):
 
     format = "sample"
     summary = "a part of another source"
+    is_excerpt = True
 
     def __init__(self, source: Source, cut: _Cut) -> None:
         self._source, self._cut = source, cut
@@ -54,6 +59,7 @@ class _CutSource(Source):
         self.fields, self.axes, self.kind, self.dtype = source.fields, source.axes, source.kind, source.dtype
         self.time_unit, self.parameter_units = source.time_unit, source.parameter_units
         self.missing_fields, self.has_measures = source.missing_fields, source.has_measures
+        self.boundaries = source.boundaries
         infos = (source.trajectories[number] for number in cut.trajectories)
         self.trajectories = [replace(info, times=info.times[: cut.num_frames], split="train") for info in infos]
 
@@ -79,6 +85,10 @@ class _CutSource(Source):
         """Read measures of cells of the source."""
         return self._source.read_measures(self._cut.trajectories[trajectory])
 
+    def read_mesh(self, trajectory: int) -> Mesh | None:
+        """Read nodes and cells of the source."""
+        return self._source.read_mesh(self._cut.trajectories[trajectory])
+
 
 @dataclass(frozen=True, kw_only=True)
 class _Run:
@@ -89,6 +99,16 @@ class _Run:
     num_values: int
     manifest: Manifest
     plan: ConvertPlan
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """What a sample told; see `Forecast`."""
+
+    sample: Sample
+    memory: Memory
+    frame_reads: FrameReads
+    layouts: LayoutReport | None
 
 
 class SampleConverter:
@@ -114,7 +134,9 @@ class SampleConverter:
             }
         )
 
-    def measure(self, max_bytes: int, progress: Progress | None) -> tuple[Sample, Memory]:
+    def measure(
+        self, max_bytes: int, *, layouts_ratio: float | None = None, progress: Progress | None = None
+    ) -> Measured:
         """Convert a sample of about `max_bytes`, and smaller ones that tell what depends on what."""
         cut = self._choose(max_bytes)
         first = _Cut(trajectories=cut.trajectories[:1], num_frames=1)
@@ -129,10 +151,23 @@ class SampleConverter:
         report("sample", 2, 4)
         static = self._run(still)
         report("sample", 3, 4)
-        whole = self._run(cut)
+        reads: list[FrameReads] = []
+        layouts: list[LayoutReport] = []
+
+        def look(store: Store) -> None:
+            reads.append(_time_frames(store))
+            if layouts_ratio is not None:
+                numbers = range(min(len(store), _MOST_LAID_OUT))
+                layouts.append(recommend_layout(store, trajectories=numbers, ratio=layouts_ratio, progress=progress))
+
+        whole = self._run(cut, look)
         report("sample", 4, 4)
-        memory = self._scale_memory(peak, run, base)
-        return self._scale_time(cut, tiny, static, whole), memory
+        return Measured(
+            sample=self._scale_time(cut, tiny, static, whole),
+            memory=self._scale_memory(peak, run, base),
+            frame_reads=reads[0],
+            layouts=layouts[0] if layouts else None,
+        )
 
     def _choose(self, max_bytes: int) -> _Cut:
         """Take whole trajectories, evenly spread, where one fits; else the first frames of the middle one."""
@@ -147,12 +182,15 @@ class SampleConverter:
         frames = int(plan.num_frames[list(numbers)].max())
         return _Cut(trajectories=numbers, num_frames=int(min(frames, max(2, max_bytes // max(1, frame)))))
 
-    def _run(self, cut: _Cut) -> _Run:
+    def _run(self, cut: _Cut, look: Callable[[Store], None] | None = None) -> _Run:
+        """Convert a cut, and let its store be looked at before it is removed."""
         source = _CutSource(self._source, cut)
         with tempfile.TemporaryDirectory(dir=self._folder, prefix=".ups-sample-") as scratch:
             started = time.perf_counter()
             manifest = convert(source, Path(scratch) / "sample", self._settings)
             seconds = time.perf_counter() - started
+            if look is not None:
+                look(open_store(Path(scratch) / "sample"))
         plan = plan_conversion(source, self._settings)
         return _Run(
             seconds=seconds,
@@ -213,6 +251,31 @@ class SampleConverter:
             block_bytes=blocks,
             shard_bytes=shards,
         )
+
+
+def _time_frames(store: Store) -> FrameReads:
+    """Read the first frame of the first trajectory in each way, and take the best of some times."""
+    channels = tuple(range(len(store.manifest.channel_names)))
+    pages = np.arange(store.layout(0).all_pages)
+    dense = np.empty((store.num_points(0), len(channels)), dtype=store.manifest.dtype)
+
+    def rebuild() -> None:
+        index = store.read_page_points(0, pages).index
+        dense[index[index >= 0]] = store.read_page_values(0, [0], pages, channels)[0, index >= 0]
+
+    def best(read: Callable[[], object]) -> float:
+        seconds = []
+        for _ in range(_READS):
+            started = time.perf_counter()
+            read()
+            seconds.append(time.perf_counter() - started)
+        return min(seconds)
+
+    stored = store.manifest.layout.dense == "stored"
+    return FrameReads(
+        stored_seconds=best(lambda: store.read_frames(0, [0], channels)) if stored else None,
+        rebuilt_seconds=best(rebuild),
+    )
 
 
 def _resident_bytes() -> int:

@@ -78,13 +78,14 @@ class Source(ABC):
     value, a mask): they read as NaN, and NaN anywhere else is refused. `has_measures` tells that `read_measures` gives
     the measures of every trajectory's points. `marks` are names that HDF5 files of the format hold, by which an unknown
     file is told its nearest format; `is_general` marks a format that steps back where another one recognises a file
-    too.
+    too; `is_excerpt` a source whose trajectories are cut short, so that their lengths tell nothing.
     """
 
     format: ClassVar[str]
     summary: ClassVar[str]
     marks: ClassVar[frozenset[str]] = frozenset()
     is_general: ClassVar[bool] = False
+    is_excerpt: ClassVar[bool] = False
 
     name: str
     paths: tuple[Path, ...]

@@ -15,9 +15,12 @@ from preprocess.forecast import Forecast, forecast
 from preprocess.forecast.records import format_seconds
 from preprocess.inspect import inspect_store
 from preprocess.settings import ConvertSettings
+from preprocess.sources import open_source
 from tests.memory_source import MemorySource, cloud, wave_frames
+from tests.preprocess.sources.meshes import plane, with_data
 from tests.ups_data.storage.cases import GEOMETRIES, make_store, settings_for
 from ups_data.errors import ConfigError, SourceError
+from ups_data.schema import BoundarySpec, ImportanceSpec
 
 
 def sizes(made: Forecast) -> dict[str, int]:
@@ -202,3 +205,47 @@ def test_the_record_is_json_and_the_tables_tell_it(tmp_path: Path) -> None:
 )
 def test_format_seconds(seconds: float, text: str) -> None:
     assert format_seconds(seconds) == text
+
+
+def test_samples_know_the_boundaries_and_meshes_of_the_whole(tmp_path: Path) -> None:
+    grid = with_data(plane())
+    grid.save(tmp_path / "a.vtu")
+    mesh = open_source([tmp_path / "a.vtu"], options={"fields": ["p"]})
+    walled = MemorySource.grid([wave_frames((32,))])
+    walled.boundaries = (BoundarySpec(name="inlet", kind="wall", axes=("x",), sides=("lower",)),)
+    for source, metric in ((mesh, "distance:edges"), (walled, "distance:inlet")):
+        settings = ConvertSettings(importance=ImportanceSpec(metrics={metric: 1.0}), page_points=1, num_strata=1)
+        made = forecast(source, settings, scratch=tmp_path, sample_bytes=1)
+        assert made.sample is not None
+        assert made.sample.num_values > 0
+
+
+def told(made: Forecast) -> str:
+    console = rich.console.Console(file=io.StringIO(), width=400)
+    console.print(made.to_tables())
+    return console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_a_plan_says_what_dense_frames_cost_and_which_layout_is_worth_most(tmp_path: Path) -> None:
+    source = MemorySource.grid([wave_frames((24, 24), num_frames=4, seed=seed) for seed in range(2)], periodic=True)
+    settings = ConvertSettings(page_points=8)
+    made = forecast(source, settings, scratch=tmp_path, layouts_ratio=0.3)
+    assert made.frame_reads is not None
+    assert made.frame_reads.stored_seconds is not None
+    room = next(part.size_bytes for part in made.parts if part.key == "fields")
+    text = told(made)
+    assert f"{room / made.size_bytes:.0%} of the store, which dense: rebuilt saves" in text
+    assert "chunk" in text
+    assert "a page of all channels, what a draw reads at once; a shard holds" in text
+    # What the sample says is what `prove` would say of a store of the same trajectories.
+    assert made.layouts is not None
+    assert made.layouts.best is not None
+    assert f"on the sample: {next(made.layouts.lines())}" in text
+    assert json.loads(json.dumps(made.to_dict()))["layouts"]["ratio"] == 0.3
+    rebuilt = forecast(source, settings.model_copy(update={"dense": "rebuilt"}), scratch=tmp_path)
+    assert rebuilt.frame_reads is not None
+    assert (rebuilt.frame_reads.stored_seconds, rebuilt.layouts) == (None, None)
+    assert "a frame of the sample is read from its pages in" in told(rebuilt)
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(ConfigError, match="layouts are compared on a sample"):
+        forecast(source, settings, sample_bytes=0, layouts_ratio=0.3)

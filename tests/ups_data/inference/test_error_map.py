@@ -12,6 +12,7 @@ from safetensors.torch import save
 import ups_data
 from preprocess.cli import app
 from preprocess.convert import ConvertSettings, convert
+from preprocess.forecast import forecast
 from preprocess.plan import plan_conversion
 from preprocess.prove import prove
 from preprocess.repair import repair
@@ -219,6 +220,12 @@ def test_a_grid_of_another_resolution_is_asked(long_store: Store, stepped: Path,
     store = ups_data.open_store(tmp_path / "store")
     assert store.importance(0).std() > 0
     assert Checkpoint.load(stepped).header.problem.missing_inputs == (1,)
+
+
+def test_a_plan_measures_the_errors_of_its_sample(long_store: Store, stepped: Path, tmp_path: Path) -> None:
+    made = forecast(as_source(long_store), ConvertSettings(importance=recipe_of(stepped)), scratch=tmp_path)
+    assert made.sample is not None
+    assert list(made.importance.metrics) == list(pin_recipe(recipe_of(stepped)).metrics)
 
 
 DESCRIPTION = """
