@@ -39,6 +39,7 @@ _COMPONENTS = {
     3: _AXES,
     9: tuple(row + column for row in _AXES for column in _AXES),
 }
+_POLYHEDRON = 42
 _CELL_DIMS = {"lines": 1, "surface": 2, "volume": 3}
 
 
@@ -55,6 +56,8 @@ class VtkOptions(Record):
         block: name of the block to read, of files that have several.
         drop_faulty: leave out cells without extent, cells that stand there twice and nodes of no cell; otherwise they
             are refused.
+        polyhedra: `nodes` keeps of polyhedra their nodes, centres and volumes, without the faces, which a store cannot
+            hold; otherwise they are refused.
     """
 
     location: PointLocation | None = None
@@ -65,6 +68,7 @@ class VtkOptions(Record):
     cells: Literal["lines", "surface", "volume"] | None = None
     block: str | None = None
     drop_faulty: bool = False
+    polyhedra: Literal["nodes"] | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -74,10 +78,11 @@ class _Points:
     coordinates: Float64[np.ndarray, "point 3"]
     rows: Shaped[np.ndarray, " point"] | None
     located: MeshPoints | None
+    faceless: tuple[str, ...] = ()
 
     @property
     def notes(self) -> tuple[str, ...]:
-        return () if self.located is None else self.located.notes
+        return self.faceless if self.located is None else (*self.located.notes, *self.faceless)
 
     @property
     def box(self) -> Float64[np.ndarray, "2 3"]:
@@ -131,7 +136,8 @@ class VtkSource(Source):
             if is_stl(path):
                 raise SourceError(
                     f"{path} holds a surface and no data, as every STL file does, so there is no field to convert; "
-                    f"write the fields with their mesh, as .vtu or .vtp"
+                    f"write the fields with their mesh, as .vtu or .vtp, or describe arrays of fields, nodes and cells "
+                    f"in YAML (format 'arrays', kind: mesh)"
                 )
         return cls(paths, parse_record(VtkOptions, options, where="options of format 'vtk'"))
 
@@ -173,6 +179,12 @@ class VtkSource(Source):
             return _Points(coordinates=file.cells.nodes, rows=None, located=None)
         location = getattr(self, "_location", None) or _choose_location(file, self._options, path)
         chosen = np.flatnonzero(file.dims == _choose_dim(dims, self._options, path))
+        polyhedra = int(np.count_nonzero(file.cells.types[chosen] == _POLYHEDRON))
+        if polyhedra and self._options.polyhedra is None:
+            raise SourceError(
+                f"{path.name} has {polyhedra} polyhedra of {chosen.size} cells, whose faces a store cannot hold; say "
+                f"--option polyhedra=nodes to keep nodes, centres and volumes without them, or cut them into tetrahedra"
+            )
         whole = chosen.size == len(file.dims)
         located = locate_points(
             file.cells if whole else take_cells(file.cells, chosen),
@@ -181,7 +193,8 @@ class VtkSource(Source):
             where=path.name,
         )
         rows = located.rows if whole or location == "nodes" else chosen[located.rows]
-        return _Points(coordinates=located.coordinates, rows=rows, located=located)
+        faceless = (f"{path.name}: faces of {polyhedra} polyhedra were not kept",) if polyhedra else ()
+        return _Points(coordinates=located.coordinates, rows=rows, located=located, faceless=faceless)
 
     def _read_frame(self, path: Path) -> Shaped[np.ndarray, "channel point"]:
         file, points = self._load(path)

@@ -308,3 +308,19 @@ def test_options_and_files_that_do_not_fit_are_refused(tmp_path: Path) -> None:
         open_source([path, save(other, tmp_path / "b.vtu")]).read_frames(1, 0, 1)
     with pytest.raises(UnknownFormatError, match="holds what VTK writes, which its name must tell too"):
         open_source([path.rename(tmp_path / "a.dat")])
+
+
+def test_polyhedra_are_refused_or_keep_all_but_their_faces(tmp_path: Path) -> None:
+    corners = np.array([[x, y, z] for x in (0.0, 2.0) for y in (0.0, 1.0) for z in (0.0, 1.0)])
+    faces = [[0, 1, 3, 2], [4, 6, 7, 5], [0, 4, 5, 1], [2, 3, 7, 6], [0, 2, 6, 4], [1, 5, 7, 3]]
+    stream = [len(faces), *(number for face in faces for number in (len(face), *face))]
+    grid = pyvista.UnstructuredGrid(np.array([len(stream), *stream]), np.array([42]), corners)
+    grid.cell_data["p"] = np.array([3.0])
+    grid.save(tmp_path / "a.vtu")
+    with pytest.raises(SourceError, match=r"a.vtu has 1 polyhedra of 1 cells, whose faces a store cannot hold; say"):
+        open_source([tmp_path / "a.vtu"])
+    source = open_source([tmp_path / "a.vtu"], options={"polyhedra": "nodes"})
+    np.testing.assert_allclose(source.read_measures(0), [2.0])
+    np.testing.assert_allclose(source.read_coordinates(0)[0], [[1.0, 0.5, 0.5]])
+    assert source.read_mesh(0).types.tolist() == [42]
+    assert source.notes == ("a.vtu: faces of 1 polyhedra were not kept",)
