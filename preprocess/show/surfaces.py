@@ -176,14 +176,10 @@ def _add_plane(axes: Any, surface: Surface, values: Float[np.ndarray, " point"],
 
 
 def _add_faces(axes: Any, surface: Surface, colours: Shaped[np.ndarray, "..."]) -> None:
-    from mpl_toolkits.mplot3d.art3d import Poly3DCollection
-
+    faces = axes.plot_trisurf(*surface.nodes.T, triangles=surface.triangles, linewidth=0.2, rasterized=True)
+    faces.set_facecolor(colours)
     # Edges in the colours of the faces close the seams that smoothing leaves between them.
-    axes.add_collection3d(
-        Poly3DCollection(
-            surface.nodes[surface.triangles], facecolors=colours, edgecolors=colours, linewidths=0.2, rasterized=True
-        )
-    )
+    faces.set_edgecolor(colours)
 
 
 def _brightness(surface: Surface) -> Float64[np.ndarray, " triangle"]:
