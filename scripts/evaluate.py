@@ -18,7 +18,7 @@ import typer
 import ups_data
 from ups_data.errors import UpsDataError
 from ups_data.samplers import DenseSampler
-from ups_data.training import Checkpoint, DenseErrors, evaluate
+from ups_data.training import Checkpoint, DenseErrors, evaluate, find_device
 
 OK, MISUSE = 0, 2
 
@@ -54,7 +54,9 @@ def evaluate_checkpoint(
     dataset = data.build(
         opened, DenseSampler(), split=split or data.test_split, statistics=checkpoint.header.statistics
     )
-    return evaluate(checkpoint.build_model().to(device), dataset, device=device)
+    checkpoint.header.problem.check_data(dataset)
+    chosen = find_device(device)
+    return evaluate(checkpoint.build_model().to(chosen), dataset, device=chosen)
 
 
 if __name__ == "__main__":

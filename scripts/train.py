@@ -43,6 +43,9 @@ def main(
     except UpsDataError as error:
         ERRORS.print(f"error: {error}", markup=False)
         raise typer.Exit(PROBLEM if isinstance(error, TrainingError) else MISUSE) from error
+    except OSError as error:  # a full disk, a folder that may not be written
+        ERRORS.print(f"error: {error}; go on from the last evaluation with --resume", markup=False)
+        raise typer.Exit(PROBLEM) from error
     if int(os.environ.get("RANK", "0")) != 0:
         return  # of several processes one tells
     if as_json:

@@ -19,7 +19,7 @@ from ups_data.inference.state import LATENT, PHYSICAL, RolloutPlan, RolloutState
 from ups_data.models import NeuralOperator
 from ups_data.samplers import FixedSampler, Sampler
 from ups_data.storage import Store
-from ups_data.training import Checkpoint
+from ups_data.training import Checkpoint, find_device
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -53,6 +53,10 @@ class Predictor:
             device: where to compute.
             sampler: which queries the starts carry; only rewards need any. Their weights are those of the integral over
                 the domain where the store knows the measures of cells, else of the mean over points.
+
+        Raises:
+            DatasetError: a store of another kind than that of the run.
+            ConfigError: a device that is not there.
         """
         data = checkpoint.header.config.data
         chosen = data.open() if store is None else store
@@ -65,7 +69,8 @@ class Predictor:
             statistics=checkpoint.header.statistics,
             estimand="integral" if opened.manifest.geometry.has_measures else "mean",
         )
-        return cls(model=checkpoint.build_model().to(device).eval(), dataset=dataset)
+        checkpoint.header.problem.check_data(dataset)
+        return cls(model=checkpoint.build_model().to(find_device(str(device))).eval(), dataset=dataset)
 
     def start(self, trajectory: int, frame: int = 0) -> SparseSample:
         """Return the sample whose input window begins at a frame of a trajectory.

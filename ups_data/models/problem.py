@@ -8,8 +8,9 @@ import pydantic
 import torch
 from jaxtyping import Float
 
+from ups_data.coordinates import Domain
 from ups_data.dataset import QueryDataset
-from ups_data.errors import ConfigError
+from ups_data.errors import ConfigError, DatasetError
 from ups_data.schema import GeometryKind, Record
 
 _CONSTANT = 1e-6  # a spread below this share of the mean is rounding, not variation
@@ -84,6 +85,32 @@ class ProblemSpec(Record):
             time_span=float(abs(times[-1])) or 1.0,
         )
 
+    def check_data(self, dataset: QueryDataset) -> None:
+        """Refuse data of another kind than those that a model was made for; resolution and times may differ.
+
+        Raises:
+            DatasetError: another geometry or dimension, other axes that are periodic, fields or parameters; names it,
+                and the store.
+        """
+        domain = dataset.domain
+        # Of a mesh the model takes the points.
+        kinds = ["a grid" if kind == "grid" else "points" for kind in (self.geometry, dataset.geometry)]
+        parameters = [f"{count} parameters" for count in (len(self.parameter_mean), len(dataset.parameters))]
+        pairs = (
+            ("on", *kinds),
+            ("of", f"{self.dims} dimensions", f"{len(domain.names)} dimensions"),
+            ("with periodic axes", _periodic_names(self), _periodic_names(domain)),
+            ("with the input fields", _names(self.input_fields), _names(_channels(dataset, "input"))),
+            ("with the target fields", _names(self.target_fields), _names(_channels(dataset, "target"))),
+            ("with", *parameters),
+        )
+        for what, own, other in pairs:
+            if own != other:
+                raise DatasetError(
+                    f"the model was made for data {what} {own}, {dataset.store.location} is {what} {other}; choose a "
+                    f"store of the kind that it was trained on"
+                )
+
     @property
     def grid_shape(self) -> tuple[int, ...] | None:
         """Nodes per axis of the training grid, None for points and meshes."""
@@ -133,6 +160,15 @@ class ProblemSpec(Record):
     def unit_axis(self, axis: int, nodes: Float[torch.Tensor, "*rest node"]) -> Float[torch.Tensor, "*rest node"]:
         """Map physical coordinates along one axis to [0, 1]."""
         return (nodes - self.lower[axis]) / (self.upper[axis] - self.lower[axis])
+
+
+def _names(fields: tuple[FieldChannels, ...]) -> str:
+    return ", ".join(f"{field.name} ({field.channels})" for field in fields)
+
+
+def _periodic_names(kind: ProblemSpec | Domain) -> str:
+    names = kind.axis_names if isinstance(kind, ProblemSpec) else kind.names
+    return ", ".join(name for name, wraps in zip(names, kind.periodic, strict=True) if wraps) or "none"
 
 
 def _channels(dataset: QueryDataset, side: Literal["input", "target"]) -> tuple[FieldChannels, ...]:

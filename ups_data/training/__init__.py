@@ -1,7 +1,7 @@
 """Training of the reference operator: sparse weighted losses, a loop, checkpoints, and errors that are always dense."""
 
 from ups_data.training.checkpoint import Checkpoint
-from ups_data.training.config import TrainConfig
+from ups_data.training.config import TrainConfig, find_device
 from ups_data.training.config_files import load_config
 from ups_data.training.inverse import inverse_decoding_loss, inverse_encoding_loss
 from ups_data.training.journal import StepRecord
@@ -23,6 +23,7 @@ __all__ = [
     "TrainResult",
     "compute_operator_loss_bundle",
     "evaluate",
+    "find_device",
     "inverse_decoding_loss",
     "inverse_encoding_loss",
     "load_config",

@@ -221,15 +221,7 @@ class TrainConfig(Record):
         Raises:
             ConfigError: torch does not know it, or it is not there.
         """
-        if self.device == "auto":
-            return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        try:
-            device = torch.device(self.device)
-            torch.empty(0, device=device)
-        except (RuntimeError, AssertionError) as error:
-            reason = str(error).splitlines()[0]
-            raise ConfigError(f"device: {self.device} cannot be used here ({reason}); use auto or cpu") from error
-        return device
+        return find_device(self.device)
 
     def with_changes(self, **sections: Any) -> Self:
         """Return the configuration with some keys replaced; sections as dictionaries.
@@ -240,6 +232,23 @@ class TrainConfig(Record):
         if "sampler" in sections:
             content.pop("sampler", None)
         return parse_record(type(self), merge_sections(content, sections), where="the changed configuration")
+
+
+def find_device(name: str) -> torch.device:
+    """Return the device of a name; `auto` is a GPU if there is one, else the CPU.
+
+    Raises:
+        ConfigError: torch does not know it, or it is not there.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(f"device: {name} cannot be used here ({reason}); use auto or cpu") from error
+    return device
 
 
 def merge_sections(content: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

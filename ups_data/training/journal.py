@@ -74,6 +74,8 @@ class Journal:
     """
 
     def __init__(self, folder: Path | None, *, keep: int = 1, tensorboard: bool = False) -> None:
+        if folder is not None and folder.exists() and not folder.is_dir():
+            raise ConfigError(f"{folder} is a file, a run needs a folder; choose another")
         if folder is not None:
             import_safetensors()  # missing, it would be missed at the first checkpoint only
         self.folder = folder

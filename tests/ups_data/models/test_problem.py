@@ -6,7 +6,7 @@ import torch
 import ups_data
 from tests.memory_source import MemorySource, wave_frames
 from tests.ups_data.models.cases import dataset_of
-from ups_data.errors import ConfigError
+from ups_data.errors import ConfigError, DatasetError
 from ups_data.models import ProblemSpec
 
 
@@ -41,3 +41,26 @@ def test_grids_of_several_shapes_are_refused(convert_source) -> None:
     source = MemorySource.grid([wave_frames((8, size)) for size in (8, 12)], splits=["train", "train"])
     with pytest.raises(ConfigError, match="grids of several shapes"):
         ProblemSpec.of(dataset_of(convert_source(source)))
+
+
+def test_data_of_another_kind_are_refused(stores: Mapping[str, ups_data.Store], convert_source) -> None:
+    plane = dataset_of(stores["plane"])
+    problem = ProblemSpec.of(plane)
+    problem.check_data(plane)
+    problem.check_data(dataset_of(stores["plane"], window=ups_data.Window(stride=2)))
+
+    def of(frames, **options: object) -> ups_data.QueryDataset:
+        source = MemorySource.grid([frames], splits=["train"], **options)
+        return dataset_of(convert_source(source, page_points=4, num_strata=1))
+
+    frames, kind = wave_frames((8, 8), num_frames=4, num_channels=2), {"periodic": (True, False)}
+    problem.check_data(of(frames, **kind, parameters=[{"nu": 1.0}]))  # another resolution is none
+    for dataset, difference in (
+        (dataset_of(stores["line"]), "of 2 dimensions, .* is of 1 dimensions"),
+        (dataset_of(stores["cloud"]), "on a grid, .* is on points"),
+        (of(frames, parameters=[{"nu": 1.0}]), "with periodic axes x, .* is with periodic axes none"),
+        (of(frames, **kind), "with 1 parameters, .* is with 0 parameters"),
+        (of(frames[:, :1], **kind), r"input fields u0 \(1\), u1 \(1\), .* fields u0 \(1\); choose a store"),
+    ):
+        with pytest.raises(DatasetError, match=difference):
+            problem.check_data(dataset)
