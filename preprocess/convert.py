@@ -28,6 +28,7 @@ from preprocess.plan import plan_conversion
 from preprocess.resume import describe_begun, make_staging, part_ledger_name, take_up
 from preprocess.settings import ConvertSettings
 from preprocess.sources.base import Source
+from preprocess.sources.survey import Deviations
 from preprocess.tasks import Laid, TaskResult, Workbench, grid_key
 from ups_data import __version__
 from ups_data.errors import SourceError, StoreExistsError
@@ -35,6 +36,7 @@ from ups_data.schema import (
     FileEntry,
     GeometrySpec,
     Manifest,
+    OffGridSpec,
     ParameterSpec,
     RoundingError,
     RoundingSpec,
@@ -259,6 +261,7 @@ class Conversion:
         statistics = self._gather_statistics(laid).records(self._channel_names)
         reviewed = source.review_statistics(statistics) if self._statistics_split == "train" else ()
         manifest = Manifest(
+            version=1 if source.off_grid is None else 2,
             writer=f"ups_data {__version__}",
             name=name,
             fields=source.fields,
@@ -287,6 +290,7 @@ class Conversion:
             missing_fields=tuple(field.name for field in source.fields if field.name in source.missing_fields),
             rounding=self._describe_rounding(laid),
             settings=self._settings.model_dump(mode="json", exclude={"name"}),
+            off_grid=self._describe_off_grid(laid),
             source=SourceSpec(
                 format=source.format,
                 files=self._files,
@@ -344,6 +348,13 @@ class Conversion:
             for name, most, share in zip(self._channel_names, absolute, relative, strict=True)
         )
         return RoundingSpec(rule=self._plan.rounding, errors=errors)
+
+    def _describe_off_grid(self, laid: Iterable[Laid]) -> OffGridSpec | None:
+        if self._source.off_grid is None:
+            return None
+        moments = np.concatenate([part.deviations for part in laid])
+        records = Deviations.records(moments, self._channel_names)
+        return self._source.off_grid.model_copy(update={"deviations": records})
 
     def _tables(self, laid: list[Laid]) -> TrajectoryTables:
         dims = len(self._source.axes)

@@ -11,7 +11,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from ups_data.schema import AxisSpec, ClipSpec, Manifest, RoundingSpec
+from ups_data.schema import AxisSpec, ClipSpec, Manifest, OffGridSpec, RoundingSpec
 from ups_data.storage import Store
 
 
@@ -91,6 +91,8 @@ def _tables(summary: StoreSummary) -> Iterator[RenderableType]:
     yield _statistics(summary.manifest)
     if summary.manifest.rounding is not None:
         yield _rounding(summary.manifest.rounding)
+    if summary.manifest.off_grid is not None:
+        yield _deviations(summary.manifest, summary.manifest.off_grid)
     yield _axes(summary.manifest)
     if summary.manifest.parameters:
         yield _parameters(summary.manifest)
@@ -164,6 +166,29 @@ def _rounding(rounding: RoundingSpec) -> Table:
     table = new_table(f"Rounded to {kept}", "channel", "largest error", "relative to value")
     for error in rounding.errors:
         table.add_row(Text(error.channel), f"{error.max_absolute:.3g}", f"{error.max_relative:.3g}")
+    return table
+
+
+def _deviations(manifest: Manifest, off_grid: OffGridSpec) -> Table:
+    """Return how far interpolated values are off: what was measured, and what that comes to on the grid itself."""
+    table = new_table(
+        f"Values between nodes, {off_grid.scheme}: off by, in units of the channel",
+        "channel",
+        "every 2nd node left out, rms",
+        "max",
+        "hence on all nodes, if smooth, rms",
+        "max",
+        "rms / std",
+    )
+    for record, statistics in zip(off_grid.deviations, manifest.statistics, strict=True):
+        if record.rms is None or record.max is None:
+            table.add_row(Text(record.channel), *["too few nodes"] * 5)
+            continue
+        rms, largest = off_grid.error_estimate(record.rms), off_grid.error_estimate(record.max)
+        share = f"{rms / statistics.std:.2g}" if statistics.std else "-"
+        table.add_row(
+            Text(record.channel), *(f"{number:.3g}" for number in (record.rms, record.max, rms, largest)), share
+        )
     return table
 
 

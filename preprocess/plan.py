@@ -150,16 +150,7 @@ def plan_conversion(source: Source, settings: ConvertSettings) -> ConvertPlan:
     infos = source.trajectories
     if not infos:
         raise SourceError(f"{source.name} holds no trajectory")
-    subject = Subject(
-        kind=source.kind,
-        axes=tuple(axis.name for axis in source.axes),
-        fields=source.fields,
-        specs=source.axes,
-        boundaries=source.boundaries,
-        missing_fields=source.missing_fields,
-        parameters=tuple(infos[0].parameters),
-        least_frames=None if source.is_excerpt else min(info.num_frames for info in infos),
-    )
+    subject = source.subject
     importance = _plan_importance(source, settings, subject)
     if unknown := sorted(source.missing_fields - {field.name for field in source.fields}):
         raise SourceError(f"{source.name} declares missing values of {unknown}, which are none of its fields")

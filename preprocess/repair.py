@@ -24,6 +24,7 @@ from preprocess.partition import Partition, Share
 from preprocess.plan import plan_conversion
 from preprocess.settings import ConvertSettings
 from preprocess.sources import Source, open_source
+from preprocess.sources.off_grid import OffGridSource
 from preprocess.validate import find_damage
 from ups_data.errors import CorruptionError, SchemaError, SourceError, StoreError, StoreExistsError
 from ups_data.schema import FileEntry, Manifest, SourceFingerprint
@@ -89,6 +90,8 @@ def repair(
     problems = find_damage(path, manifest, progress=progress)
     if problems:
         source = open_source(sources, manifest.source.format, manifest.source.options)
+        if manifest.off_grid is not None:
+            source = OffGridSource(source, manifest.off_grid)
         _refuse_other_files(source, manifest)
         _refuse_unfinished(path)
         with StoreWriter(path, overwrite=True) as writer:

@@ -67,6 +67,8 @@ def describe_begun(
         "task_bytes": partition.task_bytes,
         "num_tasks": len(partition.row_tasks) + len(partition.join_tasks),
     }
+    if source.off_grid is not None:
+        described["off_grid"] = source.off_grid.model_dump(mode="json")
     # As it reads back from JSON, so that what is compared has one form.
     content: dict[str, Any] = json.loads(json.dumps(described))
     return content

@@ -66,7 +66,8 @@ class BatchBuilder(torch.utils.data.Dataset[SparseBatch]):
 
     def _count(self) -> ReadCount:
         """Return what all stores have read so far."""
-        counts = {id(count): count for count in (dataset.store.read_count for dataset in self.datasets.values())}
+        stores = [store for dataset in self.datasets.values() for store in dataset.stores]
+        counts = {id(count): count for count in (store.read_count for store in stores)}
         return ReadCount(
             num_bytes=sum(count.num_bytes for count in counts.values()),
             num_ranges=sum(count.num_ranges for count in counts.values()),

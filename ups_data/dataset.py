@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Self, get_args
@@ -19,7 +19,9 @@ from ups_data.samplers import DrawKey, Sampler
 from ups_data.schema import ChannelStatistics, Estimand, FieldSpec, ParameterSpec
 from ups_data.statistics import Normaliser
 from ups_data.storage import Store, ZarrStore
+from ups_data.storage.companion import check_same_trajectories
 from ups_data.storage.read_ahead import ReadAhead
+from ups_data.storage.rows import RowReader
 
 _VALUE_SHARDS = "pages/values/c/"
 _AHEAD_BYTES = 64 * 2**20
@@ -202,6 +204,10 @@ class QueryDataset(torch.utils.data.Dataset[SparseSample]):
 
     Args:
         store: an open store.
+        queries: another store of the same trajectories, whose points are queried instead of those of `store`, which
+            gives the inputs: points between the nodes of its grids (`ups-preprocess convert --off-grid`), or a finer
+            grid of the same frames. Point ids are then those of that store. Values are normalised by the statistics of
+            `store` on both sides.
         split: whose trajectories; see `store.splits`.
         window: which frames make a sample.
         sampler: which points are drawn.
@@ -219,7 +225,8 @@ class QueryDataset(torch.utils.data.Dataset[SparseSample]):
 
     Raises:
         DatasetError: an unknown split, an empty one, a trajectory shorter than the window, targets that span more
-            frames than the store's blocks hold, missing statistics, an integral of a store without measures.
+            frames than the store's blocks hold, missing statistics, an integral of a store without measures, queries of
+        other trajectories.
         SchemaError: an unknown field.
     """
 
@@ -228,6 +235,7 @@ class QueryDataset(torch.utils.data.Dataset[SparseSample]):
         store: Store,
         *,
         sampler: Sampler,
+        queries: Store | None = None,
         split: str = "train",
         window: Window = Window(),  # a frozen record
         seed: int = 0,
@@ -242,6 +250,9 @@ class QueryDataset(torch.utils.data.Dataset[SparseSample]):
         if dtype not in _DTYPES:
             raise DatasetError(f"dtype must be one of {sorted(_DTYPES)}, got {dtype!r}")
         self.store, self.split, self.window, self.sampler, self.seed = store, split, window, sampler, seed
+        self.query_store = store if queries is None else queries
+        if queries is not None:
+            check_same_trajectories(store, queries)
         self.dtype = dtype
         if not 0 <= seed < 2**64:
             raise DatasetError(f"seed must lie in [0, 2**64), got {seed}")
@@ -281,24 +292,48 @@ class QueryDataset(torch.utils.data.Dataset[SparseSample]):
 
         From a remote store all that they need is read at once, up to 64 MiB at a time.
         """
-        store = self.store
-        if not isinstance(store, ZarrStore) or not store.is_remote:
+        remote = [store for store in self.stores if isinstance(store, ZarrStore) and store.is_remote]
+        if not remote:
             return [self._assemble(self._read(self._choose(key))) for key in keys]
         found: list[SparseSample] = []
         while len(found) < len(keys):
-            ahead, chosen = ReadAhead(store.arrays), list[_Chosen]()
-            rehearsing = self.on(store.with_rows(ahead.rehearsal()))
-            while len(found) + len(chosen) < len(keys) and (not chosen or ahead.num_bytes < _AHEAD_BYTES):
+            aheads, chosen = [ReadAhead(store.arrays) for store in remote], list[_Chosen]()
+            rehearsing = self._reading(remote, [ahead.rehearsal() for ahead in aheads])
+            while len(found) + len(chosen) < len(keys) and (
+                not chosen or sum(ahead.num_bytes for ahead in aheads) < _AHEAD_BYTES
+            ):
                 chosen.append(self._choose(keys[len(found) + len(chosen)]))
                 rehearsing._read(chosen[-1])  # noqa: SLF001  another of this class
-            reading = self.on(store.with_rows(ahead.read()))
+            reading = self._reading(remote, [ahead.read() for ahead in aheads])
             found += [reading._assemble(reading._read(one)) for one in chosen]  # noqa: SLF001  as above
         return found
 
-    def on(self, store: Store) -> Self:
-        """Return this dataset on another handle of the same store."""
+    def _reading(self, stores: Sequence[ZarrStore], readers: Sequence[Mapping[str, RowReader]]) -> Self:
+        """Return this dataset with other readers of the arrays of some of its stores."""
+        others = {id(store): store.with_rows(rows) for store, rows in zip(stores, readers, strict=True)}
         other = copy.copy(self)
-        other.store = store
+        other.store = others.get(id(self.store), self.store)
+        other.query_store = others.get(id(self.query_store), self.query_store)
+        return other
+
+    @property
+    def stores(self) -> tuple[Store, ...]:
+        """What is read: the store of the inputs, and that of the queries where it is another one."""
+        return (self.store,) if self.query_store is self.store else (self.store, self.query_store)
+
+    def on(self, store: Store) -> Self:
+        """Return this dataset on another handle of the same store.
+
+        Raises:
+            DatasetError: queries come from another store.
+        """
+        if len(self.stores) > 1:
+            raise DatasetError(
+                f"inputs come from {self.store.location} and queries from {self.query_store.location}, and this takes "
+                f"datasets of one store; leave queries out, or read both stores in place with build_loader"
+            )
+        other = copy.copy(self)
+        other.store = other.query_store = store
         return other
 
     def locate(self, index: int) -> tuple[int, int]:
@@ -318,8 +353,9 @@ class QueryDataset(torch.utils.data.Dataset[SparseSample]):
     @property
     def largest_sample(self) -> tuple[int, int]:
         """Bounds on the drawn points of a sample, at any global step, and on the points of its trajectory."""
-        sizes = np.unique(self.store.tables.num_points[self._trajectories])
-        return self.sampler.most_queries(sizes, self.store.manifest.layout.page_points), int(sizes[-1])
+        sizes = np.unique(self.query_store.tables.num_points[self._trajectories])
+        largest = int(self.store.tables.num_points[self._trajectories].max())
+        return self.sampler.most_queries(sizes, self.query_store.manifest.layout.page_points), largest
 
     @property
     def largest_shape(self) -> tuple[int, ...]:
@@ -331,8 +367,8 @@ class QueryDataset(torch.utils.data.Dataset[SparseSample]):
     @property
     def samples_per_shard(self) -> int:
         """Samples whose pages lie in one shard, on average: the natural block of a `BlockShuffle`."""
-        shards = sum(entry.key.startswith(_VALUE_SHARDS) for entry in self.store.manifest.files)
-        values = self.store.tables.num_points * self.store.tables.num_frames
+        shards = sum(entry.key.startswith(_VALUE_SHARDS) for entry in self.query_store.manifest.files)
+        values = self.query_store.tables.num_points * self.query_store.tables.num_frames
         share = float(values[self._trajectories].sum() / values.sum())
         return max(1, round(len(self) / max(1.0, shards * share)))
 
@@ -375,8 +411,10 @@ class QueryDataset(torch.utils.data.Dataset[SparseSample]):
     @cached_property
     def fingerprint(self) -> dict[str, str]:
         """What a saved state is held against: the store, and what makes a sample."""
+        other = {} if len(self.stores) == 1 else {"queries": self.query_store.manifest.fingerprint}
         return {
             "store": self.store.manifest.fingerprint,
+            **other,
             "split": self.split,
             "window": repr(self.window),
             "seed": str(self.seed),
@@ -403,23 +441,23 @@ class QueryDataset(torch.utils.data.Dataset[SparseSample]):
         return np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(counts)])
 
     def _check_target_span(self) -> None:
-        layout = self.store.manifest.layout
+        layout = self.query_store.manifest.layout
         span = (self.window.targets - 1) * self.window.stride + 1
         if layout.frames_per_block is not None and span > layout.target_span:
             raise DatasetError(
-                f"the targets of {self.window} span {span} frames, and blocks of {self.store.location} hold windows of "
-                f"at most {layout.target_span} whole; use fewer targets or a smaller stride, or convert with "
-                f"target_span={span}"
+                f"the targets of {self.window} span {span} frames, and blocks of {self.query_store.location} hold "
+                f"windows of at most {layout.target_span} whole; use fewer targets or a smaller stride, or convert "
+                f"with target_span={span}"
             )
 
     def _check_estimand(self, estimand: str | None) -> str:
-        manifest = self.store.manifest
+        manifest = self.query_store.manifest
         chosen = manifest.estimand if estimand is None else estimand
         if chosen not in get_args(Estimand):
             raise DatasetError(f"there is no estimand {chosen!r}. {suggest(chosen, get_args(Estimand))}")
         if chosen == "integral" and not manifest.geometry.has_measures:
             raise DatasetError(
-                f"{self.store.location} does not know the measures of the cells of its points, so it gives no "
+                f"{self.query_store.location} does not know the measures of the cells of its points, so it gives no "
                 f"integrals; use estimand='mean'"
             )
         return chosen
@@ -447,15 +485,15 @@ class QueryDataset(torch.utils.data.Dataset[SparseSample]):
     def _read_pages(self, place: tuple[int, int], frames: tuple[int, ...], draw: PageDraw) -> _Queries:
         """Read the drawn pages; padding is left out, and added again where samples of a batch differ in size."""
         trajectory, block = place
-        points = self.store.read_page_points(trajectory, draw.pages, block)
-        values = self.store.read_page_values(trajectory, frames, draw.pages, self._target_channels, block)
-        weights = np.repeat(draw.weights, self.store.manifest.layout.page_points)
+        points = self.query_store.read_page_points(trajectory, draw.pages, block)
+        values = self.query_store.read_page_values(trajectory, frames, draw.pages, self._target_channels, block)
+        weights = np.repeat(draw.weights, self.query_store.manifest.layout.page_points)
         if self.estimand == "integral":
-            measures = self.store.read_page_measures(trajectory, draw.pages, points, block)
-            weights = weights * (self.store.layout(trajectory, block).num_points * measures)
+            measures = self.query_store.read_page_measures(trajectory, draw.pages, points, block)
+            weights = weights * (self.query_store.layout(trajectory, block).num_points * measures)
         strata = None
         if self.sampler.feedback is not None and draw.strata is not None:
-            strata = np.repeat(draw.strata, self.store.manifest.layout.page_points)
+            strata = np.repeat(draw.strata, self.query_store.manifest.layout.page_points)
         queries = _Queries(
             index=points.index, coordinates=points.coordinates, values=values, weights=weights, strata=strata
         )
@@ -463,9 +501,9 @@ class QueryDataset(torch.utils.data.Dataset[SparseSample]):
         return queries if valid.all() else queries.choose(valid)
 
     def _read_points(self, place: tuple[int, int], frames: tuple[int, ...], draw: PointDraw | CellDraw) -> _Queries:
-        store, (trajectory, block) = self.store, place
+        store, (trajectory, block) = self.query_store, place
         ids = store.find_points(draw, trajectory, block)
-        on_grid = self.geometry == "grid"
+        on_grid = store.manifest.geometry.kind == "grid"
         values = store.read_frames(trajectory, frames, self._target_channels)[..., ids]
         return _Queries(
             index=ids,
@@ -478,12 +516,12 @@ class QueryDataset(torch.utils.data.Dataset[SparseSample]):
         self, draw: PointDraw | CellDraw, place: tuple[int, int], ids: Int64[np.ndarray, " query"]
     ) -> Float64[np.ndarray, " query"]:
         """Return the weights of a draw with which sums estimate the integral."""
-        store, (trajectory, block) = self.store, place
+        store, (trajectory, block) = self.query_store, place
         if isinstance(draw, CellDraw) and draw.places is None:
             measures = store.measures(trajectory)[store.curve_points(trajectory, block)]
             return np.add.reduceat(measures, np.cumsum(draw.sizes) - draw.sizes)
         axes = store.manifest.geometry.axes
-        on_grid = self.geometry == "grid"
+        on_grid = store.manifest.geometry.kind == "grid"
         measures = grid_measures(store.axes(trajectory), axes, ids) if on_grid else store.measures(trajectory)[ids]
         return draw.weights * (store.layout(trajectory, block).num_points * measures)
 
@@ -491,13 +529,13 @@ class QueryDataset(torch.utils.data.Dataset[SparseSample]):
         """Draw the points of a sample; nothing is read for it."""
         trajectory, first = self.locate(key.sample)
         targets = self.window.target_frames(first)
-        block = self.store.block_of(trajectory, targets)
+        block = self.query_store.block_of(trajectory, targets)
         return _Chosen(
             sample=key.sample,
             trajectory=trajectory,
             block=block,
             frames=(self.window.input_frames(first), targets),
-            draw=self.sampler.draw(self.store.layout(trajectory, block), key),
+            draw=self.sampler.draw(self.query_store.layout(trajectory, block), key),
         )
 
     def _read(self, chosen: _Chosen) -> _Read:
@@ -509,7 +547,7 @@ class QueryDataset(torch.utils.data.Dataset[SparseSample]):
             trajectory=trajectory,
             frames=chosen.frames,
             queries=read((trajectory, chosen.block), targets, chosen.draw),  # type: ignore[arg-type]  # chosen by type
-            num_strata=store.layout(trajectory, chosen.block).num_strata,
+            num_strata=self.query_store.layout(trajectory, chosen.block).num_strata,
             inputs=store.read_frames(trajectory, inputs, self._input_channels),
             input_coords=None if self.geometry == "grid" else store.coordinates(trajectory),
         )
@@ -517,7 +555,8 @@ class QueryDataset(torch.utils.data.Dataset[SparseSample]):
     def _assemble(self, read: _Read) -> SparseSample:
         trajectory, (inputs, targets), queries = read.trajectory, read.frames, read.queries
         input_values, input_valid = self._make_inputs(trajectory, read.inputs)
-        values, target_valid = self._fill(self._apply(queries.values, self._normalisers.target), self._target_channels)
+        applied = self._apply(queries.values, self._normalisers.target)
+        values, target_valid = _fill(applied, self.query_store, self._target_channels)
         dtype, store = _DTYPES[self.dtype], self.store
         axes = store.axes(trajectory) if read.input_coords is None else ()
         times = store.times(trajectory)
@@ -545,7 +584,7 @@ class QueryDataset(torch.utils.data.Dataset[SparseSample]):
     def _count_strata(self, queries: _Queries, num_strata: int) -> Int[torch.Tensor, " stratum"] | None:
         if queries.strata is None:
             return None
-        size = self.store.manifest.layout.num_strata
+        size = self.query_store.manifest.layout.num_strata
         counts = np.bincount(queries.strata, minlength=size) if num_strata == size else np.zeros(size, dtype=np.int64)
         return _as_tensor(counts, torch.int32)
 
@@ -553,20 +592,10 @@ class QueryDataset(torch.utils.data.Dataset[SparseSample]):
         self, trajectory: int, values: Float[np.ndarray, "time channel point"]
     ) -> tuple[Float[torch.Tensor, "time channel *space"], Bool[torch.Tensor, "time channel *space"] | None]:
         normalised = self._apply(values.transpose(0, 2, 1), self._normalisers.input)
-        filled, valid = self._fill(normalised, self._input_channels)
+        filled, valid = _fill(normalised, self.store, self._input_channels)
         shape = (*values.shape[:2], *self.store.shape(trajectory))
         inputs = _as_tensor(filled.transpose(0, 2, 1).reshape(shape), _DTYPES[self.dtype])
         return inputs, None if valid is None else _as_tensor(valid.transpose(0, 2, 1).reshape(shape), torch.bool)
-
-    def _fill(
-        self, values: Float[np.ndarray, "time point channel"], channels: tuple[int, ...]
-    ) -> tuple[Float[np.ndarray, "time point channel"], Bool[np.ndarray, "time point channel"] | None]:
-        """Put 0 where values are missing, and tell where they are not; None where no channel ever lacks any."""
-        may_miss = self.store.manifest.missing_channels
-        if not any(may_miss[channel] for channel in channels):
-            return values, None
-        valid = ~np.isnan(values)
-        return np.where(valid, values, 0), valid
 
     def _apply(self, values: Shaped[np.ndarray, "..."], normaliser: Normaliser) -> Shaped[np.ndarray, "..."]:
         """Normalise values whose last dimension is the channels, in the precision of the store."""
@@ -574,6 +603,17 @@ class QueryDataset(torch.utils.data.Dataset[SparseSample]):
             return values
         mean: Float64[np.ndarray, " channel"] = normaliser.mean.astype(values.dtype)
         return (values - mean) / normaliser.scale.astype(values.dtype)
+
+
+def _fill(
+    values: Float[np.ndarray, "time point channel"], store: Store, channels: tuple[int, ...]
+) -> tuple[Float[np.ndarray, "time point channel"], Bool[np.ndarray, "time point channel"] | None]:
+    """Put 0 where values are missing, and tell where they are not; None where no channel ever lacks any."""
+    may_miss = store.manifest.missing_channels
+    if not any(may_miss[channel] for channel in channels):
+        return values, None
+    valid = ~np.isnan(values)
+    return np.where(valid, values, 0), valid
 
 
 def _names(fields: Sequence[str] | None) -> tuple[str, ...] | None:

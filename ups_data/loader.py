@@ -327,7 +327,7 @@ def dataloader_arguments(
 
 def _feedback_of(dataset: QueryDataset | MixtureDataset) -> Feedback | None:
     learners = {
-        name: Learner(rule=member.sampler.feedback, num_strata=member.store.manifest.layout.num_strata)
+        name: Learner(rule=member.sampler.feedback, num_strata=member.query_store.manifest.layout.num_strata)
         for name, member in members_of(dataset).items()
         if member.sampler.feedback is not None
     }
@@ -336,7 +336,8 @@ def _feedback_of(dataset: QueryDataset | MixtureDataset) -> Feedback | None:
 
 def _choose_context(dataset: QueryDataset | MixtureDataset, context: _Context, num_workers: int) -> _Context:
     """Return how workers start; refuse what would hang."""
-    unsafe = [member.store.location for member in members_of(dataset).values() if not member.store.survives_fork]
+    stores = [store for member in members_of(dataset).values() for store in member.stores]
+    unsafe = [store.location for store in stores if not store.survives_fork]
     asked = context if isinstance(context, str) or context is None else context.get_start_method()
     if not num_workers or not unsafe or (asked or multiprocessing.get_start_method()) != "fork":
         return context

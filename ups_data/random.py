@@ -27,6 +27,7 @@ class Stream(IntEnum):
     GENERATE = 7
     LOSS = 8
     SEARCH = 9
+    OFF_GRID = 10
 
 
 def generator(*, seed: int, stream: Stream, words: tuple[int, int] = (0, 0)) -> np.random.Generator:

@@ -12,7 +12,7 @@ import math
 import re
 from collections.abc import Iterator
 from pathlib import PurePosixPath
-from typing import Annotated, Literal, Self, TypeVar
+from typing import Annotated, Literal, Self, TypeVar, get_args
 
 import pydantic
 
@@ -32,6 +32,7 @@ CodecName = Literal["none", "zstd", "blosc-lz4", "blosc-zstd"]
 CurveName = Literal["hilbert", "morton"]
 AxisKind = Literal["linear", "longitude", "latitude", "colatitude"]
 Estimand = Literal["mean", "integral"]
+SchemeName = Literal["linear", "cubic"]
 
 
 def _check_name(value: str) -> str:
@@ -309,6 +310,70 @@ class ImportanceSpec(Record):
     clip: ClipSpec | None = None
 
 
+class DeviationSpec(Record):
+    """How far a scheme of interpolation is off at known values of one channel, at twice the spacing of the nodes.
+
+    Every second node along each axis is left out, and the scheme asked for those that lie in the middle of what is
+    left, where it is at its worst: the difference from their values, over all frames and trajectories, in physical
+    units.
+
+    Attributes:
+        channel: its name.
+        count: values that were compared; 0 where no grid has nodes enough, and then the others are None.
+        rms, max: root mean square of the differences, and the largest.
+    """
+
+    channel: str
+    count: Count
+    rms: Annotated[Finite, pydantic.Field(ge=0)] | None = None
+    max: Annotated[Finite, pydantic.Field(ge=0)] | None = None
+
+    @pydantic.model_validator(mode="after")
+    def _numbers_go_with_the_count(self) -> Self:
+        if (self.rms is None or self.max is None) != (self.count == 0):
+            raise ValueError(f"rms and max stand where values were compared and nowhere else, got {self.count} values")
+        if self.rms is not None and self.max is not None and self.rms > self.max * (1 + 1e-12):
+            raise ValueError(f"a root mean square of {self.rms} is over the largest difference {self.max}")
+        return self
+
+
+class OffGridSpec(Record):
+    """How the points of a store lie between the nodes of the grids of its source, and how their values were made.
+
+    Attributes:
+        scheme: the piecewise polynomial along each axis: `linear` through 2 nodes, `cubic` through 4.
+        ratio: points of a trajectory over the nodes of its grid, or
+        points: how many points each trajectory has; one of the two is given.
+        seed: of the places of the points.
+        deviations: how far the scheme is off, one record a channel; none before it was measured.
+    """
+
+    scheme: SchemeName
+    ratio: Annotated[Finite, pydantic.Field(gt=0, le=1024)] | None = None
+    points: Annotated[int, pydantic.Field(ge=1, le=MAX_POINTS)] | None = None
+    seed: Count = 0
+    deviations: tuple[DeviationSpec, ...] = ()
+
+    @pydantic.model_validator(mode="after")
+    def _is_one_of_two(self) -> Self:
+        if (self.ratio is None) == (self.points is None):
+            raise ValueError("points between nodes take ratio or points, one of them")
+        return self
+
+    @property
+    def degree(self) -> int:
+        """Degree of the polynomials that the scheme reproduces."""
+        return {"linear": 1, "cubic": 3}[self.scheme]
+
+    def error_estimate(self, deviation: float) -> float:
+        """Return what a deviation at twice the spacing comes to at the spacing itself, where the field is smooth.
+
+        The error of polynomials of degree p falls with the (p + 1)-th power of the spacing. At a jump it does not fall
+        at all, and the deviation itself is the estimate.
+        """
+        return deviation / float(2 ** (self.degree + 1))
+
+
 class SourceFingerprint(Record):
     """Which file a store was made from: name, size, and SHA-256 of its first and its last MiB."""
 
@@ -349,12 +414,15 @@ class Fingerprinted(Record):
     @property
     def fingerprint(self) -> str:
         """SHA-256 of the canonical JSON text: equal for equal stores."""
-        return hashlib.sha256(_canonical(self.model_dump(mode="json"))).hexdigest()
+        return hashlib.sha256(_canonical(self.content())).hexdigest()
+
+    def content(self) -> dict[str, object]:
+        """Return what the file holds beside the fingerprint, in its order."""
+        return self.model_dump(mode="json")
 
     def to_json(self) -> str:
         """Return the text of the file, which carries its own fingerprint."""
-        body = self.model_dump(mode="json")
-        return json.dumps({"fingerprint": self.fingerprint, **body}, indent=1, allow_nan=False) + "\n"
+        return json.dumps({"fingerprint": self.fingerprint, **self.content()}, indent=1, allow_nan=False) + "\n"
 
     @classmethod
     def from_json(cls, text: str, *, where: str) -> Self:
@@ -369,11 +437,12 @@ class Fingerprinted(Record):
                 fingerprint that does not belong to the content.
         """
         content, stated, found = _parse_manifest(text, where)
-        name, version = (cls.model_fields[field].default for field in ("format", "version"))
-        if content.get("format") != name or content.get("version") != version:
+        name, versions = cls.model_fields["format"].default, get_args(cls.model_fields["version"].annotation)
+        if content.get("format") != name or content.get("version") not in versions:
             raise SchemaError(
                 f"{where} declares format {content.get('format')!r} version {content.get('version')!r}; this "
-                f"release reads {name!r} version {version}. Convert again or install a matching release."
+                f"release reads {name!r} version {' and '.join(map(str, versions))}. Convert again or install a "
+                f"matching release."
             )
         if stated != found:
             raise SchemaError(
@@ -401,11 +470,13 @@ class Manifest(Fingerprinted):
         missing_fields: fields that lack values at some points or frames, which are stored as NaN.
         rounding: how values were rounded, and the largest errors of it; None where they are those of the source.
         settings: what the conversion was told, so that `repair` can do it again; empty where it is not recorded.
+        off_grid: how the points lie between the nodes of grids, where they do. Such a store has version 2, and no other
+            store has the key, so that it is the same bytes for every release that writes version 1.
         files: every file of the store but the manifest itself.
     """
 
     format: Literal["ups-data"] = "ups-data"
-    version: Literal[1] = 1
+    version: Literal[1, 2] = 1
     writer: str
     name: str
     fields: tuple[FieldSpec, ...] = pydantic.Field(min_length=1)
@@ -428,6 +499,7 @@ class Manifest(Fingerprinted):
     missing_fields: tuple[Name, ...] = ()
     rounding: RoundingSpec | None = None
     settings: dict[str, pydantic.JsonValue] = pydantic.Field(default_factory=dict)
+    off_grid: OffGridSpec | None = None
     source: SourceSpec
     files: tuple[FileEntry, ...]
 
@@ -443,6 +515,7 @@ class Manifest(Fingerprinted):
         if self.rounding and tuple(error.channel for error in self.rounding.errors) != self.channel_names:
             raise ValueError(f"errors of the rounding must list the channels {self.channel_names} in order")
         self._check_boundaries(names)
+        self._check_off_grid()
         if self.estimand == "integral" and not self.geometry.has_measures:
             raise ValueError("an integral needs the measures of cells, which this geometry lacks")
         if unknown := [name for name in self.missing_fields if name not in names]:
@@ -453,6 +526,31 @@ class Manifest(Fingerprinted):
         if MANIFEST_NAME in keys:
             raise ValueError(f"{MANIFEST_NAME} must not list itself")
         return self
+
+    def _check_off_grid(self) -> None:
+        if (self.off_grid is None) != (self.version == 1):
+            raise ValueError("off_grid stands in manifests of version 2, and in no others")
+        if self.off_grid is None:
+            return
+        if self.geometry.kind != "points":
+            raise ValueError(f"points between nodes are of kind 'points', not {self.geometry.kind!r}")
+        if tuple(record.channel for record in self.off_grid.deviations) != self.channel_names:
+            raise ValueError(f"off_grid.deviations must list the channels {self.channel_names} in order")
+
+    @classmethod
+    def from_json(cls, text: str, *, where: str) -> Self:
+        """Read and check the text of a manifest, as `Fingerprinted` does."""
+        manifest = super().from_json(text, where=where)
+        if manifest.off_grid is None and "off_grid" in manifest.model_fields_set:
+            raise SchemaError(
+                f"{where} breaks the schema at off_grid: the key is left out where points do not lie between nodes, it "
+                f"is never null"
+            )
+        return manifest
+
+    def content(self) -> dict[str, object]:
+        """Return what the file holds beside the fingerprint, in its order; without `off_grid` where it is None."""
+        return self.model_dump(mode="json", exclude={"off_grid"} if self.off_grid is None else None)
 
     def _check_boundaries(self, fields: list[str]) -> None:
         axes = [axis.name for axis in self.geometry.axes]

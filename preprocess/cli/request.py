@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import pydantic
 import typer
@@ -13,9 +13,10 @@ import typer
 from preprocess.cli.values import parse_numbers, parse_options, parse_recipe
 from preprocess.settings import ConvertSettings
 from preprocess.sources import SOURCES, Source, open_source
+from preprocess.sources.off_grid import OffGridSource
 from ups_data.errors import ConfigError, SchemaError
 from ups_data.importance import METRICS, check_metrics, default_recipe
-from ups_data.schema import CodecName, Estimand
+from ups_data.schema import MAX_POINTS, CodecName, Estimand, OffGridSpec, SchemeName
 from ups_data.yaml_records import parse_record, parse_yaml
 
 _IMPORTANCE_HELP = (
@@ -25,16 +26,45 @@ _IMPORTANCE_HELP = (
 )
 
 
+class OffGridChoice(pydantic.BaseModel):
+    """Points between the nodes of grids, as they are asked for.
+
+    Attributes:
+        scheme: `linear` or `cubic`.
+        ratio: points over nodes; 1 unless `points` is given.
+        points: points of every trajectory.
+    """
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
+
+    scheme: SchemeName
+    ratio: Annotated[float, pydantic.Field(gt=0, le=1024)] | None = None
+    points: Annotated[int, pydantic.Field(ge=1, le=MAX_POINTS)] | None = None
+
+    @pydantic.model_validator(mode="after")
+    def _is_one_of_two(self) -> Self:
+        if self.ratio is not None and self.points is not None:
+            raise ValueError("give ratio or points, not both")
+        return self
+
+    def spec(self, *, seed: int) -> OffGridSpec:
+        """Return the record that a source takes."""
+        ratio = 1.0 if self.ratio is None and self.points is None else self.ratio
+        return OffGridSpec(scheme=self.scheme, ratio=ratio, points=self.points, seed=seed)
+
+
 class ConvertConfig(ConvertSettings):
     """What a configuration file of `convert` may hold: the settings, and how the source is read.
 
     Attributes:
         format: name of the source's format; recognised by content if None.
         options: what the format needs to be told.
+        off_grid: points between the nodes of its grids that are to be converted, instead of the nodes.
     """
 
     format: str | None = None
     options: dict[str, Any] = pydantic.Field(default_factory=dict)
+    off_grid: OffGridChoice | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +107,21 @@ class Request:
     split: Annotated[
         str | None, typer.Option("--split", help="Shares where the source has no splits: train=0.8,valid=0.1,test=0.1.")
     ] = None
-    seed: Annotated[int | None, typer.Option("--seed", help="Of the split and of the dealing of pages.")] = None
+    off_grid: Annotated[
+        SchemeName | None,
+        typer.Option(
+            "--off-grid", help="Make a store of points between the nodes, interpolated so, for the grid's own."
+        ),
+    ] = None
+    off_grid_ratio: Annotated[
+        float | None, typer.Option("--off-grid-ratio", help="Points between nodes for each node; 1 by default.")
+    ] = None
+    off_grid_points: Annotated[
+        int | None, typer.Option("--off-grid-points", help="Points between nodes of each trajectory, instead.")
+    ] = None
+    seed: Annotated[
+        int | None, typer.Option("--seed", help="Of the split, of the dealing of pages, and of points between nodes.")
+    ] = None
     option: Annotated[
         list[str] | None, typer.Option("--option", help="KEY=VALUE for the source's format; may be repeated.")
     ] = None
@@ -109,10 +153,17 @@ class Request:
             "splits": None if self.split is None else parse_numbers(self.split, "--split"),
             "importance": None if self.importance is None else parse_recipe(self.importance),
             "options": parse_options(self.option or []) or None,
+            "off_grid": self._off_grid() or None,
         }
         settings = read_config(self.config, {key: value for key, value in typed.items() if value is not None})
         source = open_source(self.sources, settings.format, settings.options)
-        return source, ConvertSettings(**settings.model_dump(exclude={"format", "options"}))
+        if settings.off_grid is not None:
+            source = OffGridSource(source, settings.off_grid.spec(seed=settings.seed))
+        return source, ConvertSettings(**settings.model_dump(exclude={"format", "options", "off_grid"}))
+
+    def _off_grid(self) -> dict[str, Any]:
+        typed = {"scheme": self.off_grid, "ratio": self.off_grid_ratio, "points": self.off_grid_points}
+        return {key: value for key, value in typed.items() if value is not None}
 
 
 def read_config(path: Path | None, typed: Mapping[str, Any]) -> ConvertConfig:
@@ -135,7 +186,8 @@ def read_config(path: Path | None, typed: Mapping[str, Any]) -> ConvertConfig:
         content = dict(parsed)
     for key, value in typed.items():
         # A metric typed changes the metrics alone, not the exponent that the file states.
-        content[key] = {**content.get(key, {}), **value} if key in {"importance", "options"} else value
+        joins = key in {"importance", "options", "off_grid"} and isinstance(content.get(key), Mapping)
+        content[key] = {**content[key], **value} if joins else value
     settings = parse_record(ConvertConfig, _with_metrics(content), where=where)
     if settings.importance is not None:
         try:

@@ -24,9 +24,11 @@ from preprocess.plan import ConvertPlan, plan_conversion
 from preprocess.prove import LayoutReport, recommend_layout
 from preprocess.settings import ConvertSettings
 from preprocess.sources import Source
+from preprocess.sources.survey import Survey
 from ups_data.errors import UnknownFormatError
+from ups_data.importance import Subject
 from ups_data.mesh import Mesh
-from ups_data.schema import Manifest
+from ups_data.schema import ImportanceSpec, Manifest
 from ups_data.storage import Store, open_store
 
 # Many small trajectories take time by their number and not by their size.
@@ -51,7 +53,6 @@ class _CutSource(Source):
 
     format = "sample"
     summary = "a part of another source"
-    is_excerpt = True
 
     def __init__(self, source: Source, cut: _Cut) -> None:
         self._source, self._cut = source, cut
@@ -60,6 +61,7 @@ class _CutSource(Source):
         self.time_unit, self.parameter_units = source.time_unit, source.parameter_units
         self.missing_fields, self.has_measures = source.missing_fields, source.has_measures
         self.boundaries = source.boundaries
+        self.off_grid = source.off_grid
         infos = (source.trajectories[number] for number in cut.trajectories)
         self.trajectories = [replace(info, times=info.times[: cut.num_frames], split="train") for info in infos]
 
@@ -88,6 +90,15 @@ class _CutSource(Source):
     def read_mesh(self, trajectory: int) -> Mesh | None:
         """Read nodes and cells of the source."""
         return self._source.read_mesh(self._cut.trajectories[trajectory])
+
+    @property
+    def subject(self) -> Subject:
+        """What importance is measured on: the whole source, whose trajectories are not cut short."""
+        return self._source.subject
+
+    def survey(self, trajectory: int, blocks: Sequence[tuple[int, int]], recipe: ImportanceSpec) -> Survey | None:
+        """Measure what the source measures on other points."""
+        return self._source.survey(self._cut.trajectories[trajectory], blocks, recipe)
 
 
 @dataclass(frozen=True, kw_only=True)

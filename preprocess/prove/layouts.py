@@ -17,7 +17,7 @@ from jaxtyping import Float, Float64, Int32
 from preprocess.convert import Progress
 from preprocess.prove.integrands import CHANGE, SQUARE, choose_frames
 from preprocess.prove.layout_records import Candidate, LayoutReport, LayoutRow, RatioRow
-from ups_data.errors import SchemaError
+from ups_data.errors import ConfigError, SchemaError
 from ups_data.importance import CloudGeometry, Geometry, GridGeometry, ImportanceMap, Subject, check_metrics
 from ups_data.pages import (
     PageTable,
@@ -73,7 +73,15 @@ def recommend_layout(
         target_span: frames that the targets of a window span, where candidates have blocks of frames; that of the store
             if None.
         progress: called with "layouts", how many were tried, and how many there are to try at most.
+
+    Raises:
+        ConfigError: the store holds points between nodes, whose importance is not measured on themselves.
     """
+    if store.manifest.off_grid is not None:
+        raise ConfigError(
+            f"{store.location} holds points between nodes, whose importance is measured on the nodes: find the layout "
+            f"of the grid's own store, and convert both with it"
+        )
     trial = _Trial(store, trajectories, ratio=ratio, num_frames=num_frames)
     span = target_span or store.manifest.layout.target_span
     layout = store.manifest.layout

@@ -13,7 +13,9 @@ from typing import Any, ClassVar
 import numpy as np
 from jaxtyping import Float64, Shaped
 
+from preprocess.sources.survey import Survey
 from ups_data.errors import SourceError
+from ups_data.importance import Subject
 from ups_data.mesh import Mesh
 from ups_data.schema import (
     AxisSpec,
@@ -21,6 +23,8 @@ from ups_data.schema import (
     ChannelStatistics,
     FieldSpec,
     GeometryKind,
+    ImportanceSpec,
+    OffGridSpec,
     SourceFingerprint,
 )
 
@@ -78,14 +82,13 @@ class Source(ABC):
     value, a mask): they read as NaN, and NaN anywhere else is refused. `has_measures` tells that `read_measures` gives
     the measures of every trajectory's points. `marks` are names that HDF5 files of the format hold, by which an unknown
     file is told its nearest format; `is_general` marks a format that steps back where another one recognises a file
-    too; `is_excerpt` a source whose trajectories are cut short, so that their lengths tell nothing.
+    too. `off_grid` tells how points lie between the nodes of another source, where they do.
     """
 
     format: ClassVar[str]
     summary: ClassVar[str]
     marks: ClassVar[frozenset[str]] = frozenset()
     is_general: ClassVar[bool] = False
-    is_excerpt: ClassVar[bool] = False
 
     name: str
     paths: tuple[Path, ...]
@@ -101,6 +104,7 @@ class Source(ABC):
     missing_fields: frozenset[str] = frozenset()
     options: Mapping[str, Any] = MappingProxyType({})
     has_measures: bool = False
+    off_grid: OffGridSpec | None = None
 
     @classmethod
     @abstractmethod
@@ -129,6 +133,35 @@ class Source(ABC):
 
     def read_mesh(self, trajectory: int) -> Mesh | None:  # noqa: ARG002  of the contract
         """Return the cells of a trajectory of kind `mesh`, None for other kinds."""
+        return None
+
+    @property
+    def subject(self) -> Subject:
+        """What importance is measured on, before a frame is read."""
+        return Subject(
+            kind=self.kind,
+            axes=tuple(axis.name for axis in self.axes),
+            fields=self.fields,
+            specs=self.axes,
+            boundaries=self.boundaries,
+            missing_fields=self.missing_fields,
+            parameters=tuple(self.trajectories[0].parameters),
+            least_frames=min(info.num_frames for info in self.trajectories),
+        )
+
+    def survey(
+        self,
+        trajectory: int,  # noqa: ARG002  of the contract
+        blocks: Sequence[tuple[int, int]],  # noqa: ARG002  as above
+        recipe: ImportanceSpec,  # noqa: ARG002  as above
+    ) -> Survey | None:
+        """Return what is measured on other points than those that are stored; None where nothing is.
+
+        Args:
+            trajectory: its number.
+            blocks: first frame and number of frames of each of its blocks.
+            recipe: of the importance maps.
+        """
         return None
 
     def review_statistics(self, statistics: tuple[ChannelStatistics, ...]) -> tuple[str, ...]:  # noqa: ARG002  of the contract

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float64, Int32, Int64
 
+from preprocess.sources.survey import Survey
 from ups_data.importance import CloudGeometry, Geometry, GridGeometry
 from ups_data.pages import PageLayout
 from ups_data.statistics import FieldStatistics
@@ -23,6 +24,7 @@ class Laid:
         stratum_pages, stratum_mass: as in the tables (B, S).
         moments: statistics of each trajectory, see `FieldStatistics.to_array`; zeros where they are not counted.
         rounding: largest absolute and relative error of each trajectory's rounding; zeros without any.
+        deviations: how far interpolated values of each trajectory are off, see `Deviations.to_array`; of others none.
         grids: number of each trajectory's grid among `shapes`; 0 for points.
         shapes: nodes per axis of each grid (G, D).
         nodes: node coordinates, grid after grid, axis after axis.
@@ -33,6 +35,7 @@ class Laid:
     stratum_mass: Float64[np.ndarray, "block stratum"]
     moments: Float64[np.ndarray, "trajectory 2 moment channel"]
     rounding: Float64[np.ndarray, "trajectory 2 channel"]
+    deviations: Float64[np.ndarray, "_ 3 channel"]
     grids: Int64[np.ndarray, " trajectory"]
     shapes: Int64[np.ndarray, "grid dim"]
     nodes: Float64[np.ndarray, " node"]
@@ -62,6 +65,7 @@ class LaidRows:
         self._layouts: list[PageLayout] = []
         self._moments: list[Float64[np.ndarray, "2 moment channel"]] = []
         self._rounding: list[Float64[np.ndarray, "2 channel"]] = []
+        self._deviations: list[Float64[np.ndarray, "3 channel"]] = []
         self._numbers: list[int] = []
         self._grids: dict[bytes, int] = {}
         self._axes: list[tuple[Float64[np.ndarray, " _"], ...]] = []
@@ -78,6 +82,11 @@ class LaidRows:
         self._rounding.append(rounding_errors)
         self._numbers.append(0 if isinstance(geometry, CloudGeometry) else self._number(geometry))
 
+    def add_survey(self, survey: Survey | None) -> None:
+        """Add what was measured of the same trajectory on other points, where anything was."""
+        if survey is not None:
+            self._deviations.append(survey.deviations())
+
     def result(self) -> Laid:
         """Return all of them."""
         nodes = [axis for axes in self._axes for axis in axes]
@@ -87,6 +96,7 @@ class LaidRows:
             stratum_mass=np.stack([layout.stratum_mass for layout in self._layouts]),
             moments=np.stack(self._moments),
             rounding=np.stack(self._rounding),
+            deviations=np.array(self._deviations).reshape(-1, 3, self._rounding[0].shape[1]),
             grids=np.array(self._numbers, dtype=np.int64),
             shapes=np.array([axis.size for axis in nodes], dtype=np.int64).reshape(-1, self._dims),
             nodes=np.concatenate(nodes) if nodes else np.empty(0),

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from jaxtyping import Float, Float64
 
+from preprocess.sources.survey import KnownImportance, Survey
 from preprocess.tasks.bench import Workbench
 from preprocess.tasks.frames import FrameReader
 from preprocess.tasks.ground import Ground
@@ -17,9 +18,22 @@ from ups_data.statistics import FieldStatistics
 
 
 def measure_blocks(
-    bench: Workbench, trajectory: int, ground: Ground, frames: FrameReader, statistics: FieldStatistics
+    bench: Workbench,
+    trajectory: int,
+    ground: Ground,
+    frames: FrameReader,
+    statistics: FieldStatistics,
+    survey: Survey | None,
 ) -> Iterator[Float64[np.ndarray, " point"]]:
     """Go through all frames once: refuse bad values, add to `statistics`, yield the importance of each block.
+
+    Args:
+        bench: what every task needs.
+        trajectory: its number.
+        ground: its points.
+        frames: its frames.
+        statistics: of all frames that are counted.
+        survey: where importance is measured if not on these points.
 
     Raises:
         SourceError: a value is not finite, or a block has no value at all.
@@ -27,14 +41,18 @@ def measure_blocks(
     plan = bench.partition.plan
     ranges = bench.partition.block_ranges(trajectory)
     measures = ground.measures if plan.estimand == "integral" else None
-    begun: deque[ImportanceMap] = deque()
+    begun: deque[ImportanceMap | KnownImportance] = deque()
     number, ended = 0, 0
     recent: deque[Float[np.ndarray, "channel *space"]] = deque(maxlen=1)
     for _, chunk in frames.checked_chunks():
         for frame in chunk:
             if ended + len(begun) < len(ranges) and ranges[ended + len(begun)][0] == number:
-                begun.append(ImportanceMap(plan.importance, ground.geometry, plan.subject))
-                _begin_block(bench, trajectory, ranges[ended + len(begun) - 1], begun[-1], recent)
+                block = ended + len(begun)
+                begun.append(
+                    _begin_block(bench, trajectory, ground, ranges[block], recent)
+                    if survey is None
+                    else survey.measure_block(block)
+                )
                 if not number and len(ranges) > 1:
                     recent = deque(maxlen=begun[-1].num_preceding)
             for importance in begun:
@@ -56,19 +74,21 @@ def measure_blocks(
 def _begin_block(
     bench: Workbench,
     trajectory: int,
+    ground: Ground,
     frames: tuple[int, int],
-    importance: ImportanceMap,
     preceding: Sequence[Float[np.ndarray, "channel *space"]],
-) -> None:
-    """Tell the map of a block of frames what it may know of the trajectory."""
+) -> ImportanceMap:
+    """Begin the map of a block of frames, and tell it what it may know of the trajectory."""
+    importance = ImportanceMap(bench.partition.plan.importance, ground.geometry, bench.partition.plan.subject)
     start, count = frames
     times = bench.source.trajectories[trajectory].times[start - len(preceding) : start + count]
     parameters = bench.partition.plan.parameters[trajectory]
     importance.begin(tuple(preceding), times.astype(np.float64), parameters)
+    return importance
 
 
 def _refuse_nothing_to_draw(
-    bench: Workbench, trajectory: int, frames: tuple[int, int], importance: ImportanceMap
+    bench: Workbench, trajectory: int, frames: tuple[int, int], importance: ImportanceMap | KnownImportance
 ) -> None:
     if not importance.num_points:
         source, (start, count) = bench.source, frames

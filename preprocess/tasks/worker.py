@@ -69,8 +69,10 @@ class Worker:
             ground = self._grounds.read(trajectory)
             frames = FrameReader(bench, trajectory)
             statistics = FieldStatistics(bench.partition.plan.num_channels)
+            ranges, recipe = bench.partition.block_ranges(trajectory), bench.partition.plan.importance
+            survey = bench.source.survey(trajectory, ranges, recipe)
             tables = []
-            for block, importance in enumerate(measure_blocks(bench, trajectory, ground, frames, statistics)):
+            for block, importance in enumerate(measure_blocks(bench, trajectory, ground, frames, statistics, survey)):
                 table = self._deal(trajectory, block, importance, ground.order)
                 gathered.add_block(table.layout)
                 rows.add_static(table.index, importance, ground)
@@ -79,8 +81,9 @@ class Worker:
                 else:
                     tables.append(table.index)
             gathered.add(statistics, frames.rounding_errors, ground.geometry)
+            gathered.add_survey(survey)
             for block, index in enumerate(tables):
-                start, count = bench.partition.block_ranges(trajectory)[block]
+                start, count = ranges[block]
                 own_stop = bench.partition.own_frames(trajectory, block)[1]
                 rows.add_frames(index, frames.chunks(start, start + count), own_stop)
         rows.close()

@@ -215,7 +215,7 @@ def test_a_changed_manifest_is_refused() -> None:
         ("{", "is not valid JSON"),
         ("[]", "holds a JSON list where an object must stand"),
         ("{}", "declares format None version None; this release reads 'ups-data' version 1"),
-        ('{"format": "ups-data", "version": 2}', "version 2; this release reads"),
+        ('{"format": "ups-data", "version": 3}', "version 3; this release reads 'ups-data' version 1 and 2"),
         ('{"a": 1, "a": 2}', "key 'a' stands twice"),
         ('{"a": NaN}', "NaN is not a finite number"),
         ('{"a": 1e999}', "1e999 is not a finite number"),

@@ -38,7 +38,7 @@ class DrawContract:
             assert ids.size, f"sample {sample.sample_id} has no point"
             assert np.unique(ids).size == ids.size, f"sample {sample.sample_id} holds a point twice"
             assert ids.min() >= 0
-            assert ids.max() < dataset.store.num_points(sample.trajectory)
+            assert ids.max() < dataset.query_store.num_points(sample.trajectory)
             weights = sample.query_weights.numpy()
             assert np.isfinite(weights).all()
             assert (weights > 0).all(), f"sample {sample.sample_id} has a weight that is not positive"
@@ -55,9 +55,9 @@ class DrawContract:
     def test_values_are_those_of_the_dense_frames(self, dataset: QueryDataset) -> None:
         """Targets at the drawn points are, denormalised, the store's dense values to rounding."""
         names = [field.name for field in dataset.target_fields]
-        channels = list(dataset.store.manifest.channels_of(tuple(names)))
+        channels = list(dataset.query_store.manifest.channels_of(tuple(names)))
         for sample in _some_samples(dataset):
-            dense = dataset.store.read_dense(sample.trajectory, sample.target_frames)[:, channels]
+            dense = dataset.query_store.read_dense(sample.trajectory, sample.target_frames)[:, channels]
             wanted = dense[..., sample.query_index.numpy()].transpose(0, 2, 1).astype(np.float64)
             normaliser = dataset.normalisers.target
             found = sample.query_targets.double().numpy() * normaliser.scale + normaliser.mean
@@ -119,14 +119,14 @@ def _content(sample: SparseSample) -> bytes:
 def _place(dataset: QueryDataset) -> tuple[int, int]:
     """Return trajectory and block of the first sample."""
     trajectory, first = dataset.locate(0)
-    return trajectory, dataset.store.block_of(trajectory, dataset.window.target_frames(first))
+    return trajectory, dataset.query_store.block_of(trajectory, dataset.window.target_frames(first))
 
 
 def _integrands(
     dataset: QueryDataset,
 ) -> tuple[Float64[np.ndarray, "point integrand"], Float64[np.ndarray, " integrand"]]:
     """Return functions of the points of the first sample's trajectory, and what sums must estimate of each."""
-    store, (trajectory, block) = dataset.store, _place(dataset)
+    store, (trajectory, block) = dataset.query_store, _place(dataset)
     drawn = store.drawn_points(trajectory, block)
     importance = np.nan_to_num(store.importance(trajectory, block).astype(np.float64), nan=0.0)
     coordinates = store.coordinates(trajectory)

@@ -326,7 +326,9 @@ def test_file_keys_that_leave_the_store_are_refused_before_anything_is_opened(pl
         (lambda m: m["files"].append(m["files"][0]), "listed once"),
         (lambda m: m["splits"].update(extra=1), "must add up"),
         (lambda m: m["geometry"]["axes"][0].update(upper=-1.0), "must be less than"),
-        (lambda m: m.update(version=2), "version 2; this release reads 'ups-data' version 1"),
+        (lambda m: m.update(version=3), "version 3; this release reads 'ups-data' version 1 and 2"),
+        (lambda m: m.update(version=2), "off_grid stands in manifests of version 2"),
+        (lambda m: m.update(off_grid=None), "at off_grid: the key is left out"),
         (lambda m: m.update(format="other"), "declares format 'other'"),
     ],
 )
