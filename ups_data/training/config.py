@@ -45,6 +45,8 @@ class DataConfig(Record):
 
     Attributes:
         store: path of the store.
+        queries: path of another store of the same trajectories whose points are trained on, such as points between the
+            nodes of a grid; evaluation stays on all points of `store`.
         split, test_split: splits to train and to evaluate on.
         window: frames of a sample.
         input_fields, target_fields: names; all fields if None.
@@ -54,6 +56,7 @@ class DataConfig(Record):
     """
 
     store: str | None = None
+    queries: str | None = None
     split: str = "train"
     test_split: str = "test"
     window: WindowConfig = WindowConfig()
@@ -73,6 +76,10 @@ class DataConfig(Record):
             raise ConfigError("no store is named; set data.store in the configuration, or data.store=PATH behind it")
         return ups_data.open_store(self.store)
 
+    def open_queries(self) -> Store | None:
+        """Open the store whose points are trained on, None where it is that of the inputs."""
+        return None if self.queries is None else ups_data.open_store(self.queries)
+
     def build(
         self,
         store: Store,
@@ -82,11 +89,13 @@ class DataConfig(Record):
         seed: int = 0,
         statistics: tuple[ChannelStatistics, ...] | None = None,
         estimand: Estimand | None = None,
+        queries: Store | None = None,
     ) -> QueryDataset:
         """Return the dataset of a split with these fields and this window."""
         return QueryDataset(
             store,
             sampler=sampler,
+            queries=queries,
             split=split,
             window=ups_data.Window(**self.window.model_dump()),
             seed=seed,

@@ -148,7 +148,8 @@ class _Run:
     def __init__(self, config: TrainConfig, device: torch.device) -> None:
         self.config, self.device = config, device
         store, data = config.data.open(), config.data
-        dataset = data.build(store, config.sampler.build(), split=data.split, seed=config.seed)
+        sampler, queries = config.sampler.build(), data.open_queries()
+        dataset = data.build(store, sampler, split=data.split, seed=config.seed, queries=queries)
         self.statistics = store.manifest.statistics
         loader = build_loader(
             dataset,
