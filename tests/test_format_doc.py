@@ -12,11 +12,13 @@ import numpy as np
 import pytest
 
 import ups_data
+from preprocess.convert import ConvertSettings, convert
+from preprocess.sources.off_grid import OffGridSource
 from preprocess.sources.recipes import RECIPES
 from tests.memory_source import MemorySource, wave_frames
 from tests.ups_data.storage.cases import GEOMETRIES, make_store
 from ups_data.random import Stream
-from ups_data.schema import CodecName, CurveName, GeometryKind, Manifest
+from ups_data.schema import CodecName, CurveName, GeometryKind, Manifest, OffGridSpec, SchemeName
 from ups_data.storage.tables import TABLE_DTYPES, table_rank
 
 TEXT = (Path(__file__).resolve().parents[1] / "docs" / "format.md").read_text()
@@ -128,6 +130,52 @@ def test_every_key_of_a_manifest_is_told(tmp_path: Path) -> None:
     assert [key for row in told for key in re.findall(r"\w+", row)] == ["fingerprint", *Manifest.model_fields]
 
 
+# -- points between nodes --------------------------------------------------------------------------------------------
+
+
+def test_points_between_nodes_are_placed_and_valued_as_told(tmp_path: Path) -> None:
+    """Worked out anew from the page and the frames of the grid, read by the page's own reader."""
+    source = MemorySource.grid(
+        [wave_frames((9, 7), num_frames=2, seed=seed) for seed in range(2)], periodic=(True, False)
+    )
+    make_store(source, tmp_path / "grid")
+    convert(
+        OffGridSource(source, OffGridSpec(scheme="cubic", points=60, seed=5)), tmp_path / "points", ConvertSettings()
+    )
+    grid, reader = new_reader(tmp_path / "grid"), new_reader(tmp_path / "points")
+    told = reader.manifest["off_grid"]
+    root = {2: 1.3247179572447460}[2]
+    assert root**3 == pytest.approx(root + 1)
+    for trajectory in range(2):
+        random = np.random.Generator(np.random.Philox(key=[told["seed"], 9], counter=[0, 0, trajectory, 0]))
+        shifts = random.integers(0, 2**64, size=2, dtype=np.uint64)
+        sums = [shifts[d] + np.arange(60, dtype=np.uint64) * np.uint64(root ** -(d + 1) * 2**64) for d in range(2)]
+        index, values, coordinates = reader.read_pages(trajectory, [1], range(reader.tables["block_pages"][trajectory]))
+        there = index >= 0
+        wanted = np.stack([part[index[there]] / 2.0**64 for part in sums], axis=1)
+        np.testing.assert_allclose(coordinates[there], wanted, atol=1e-12)
+        frame = grid.read_frame(trajectory, 1)[0].reshape(9, 7)
+        for (x, y), value in zip(coordinates[there], values[0, there, 0], strict=True):
+            places, weights = [], []
+            for place, size, periodic in ((x * 9, 9, True), (y * 6, 7, False)):
+                first = int(np.floor(place)) - 1
+                nodes = np.arange(4) + (first if periodic else min(max(first, 0), size - 4))
+                weights.append([np.prod([(place - m) / (j - m) for m in nodes if m != j]) for j in nodes])
+                places.append(nodes % size)
+            assert value == pytest.approx(weights[0] @ frame[np.ix_(*places)] @ weights[1], abs=1e-5)
+
+
+def test_every_key_of_points_between_nodes_is_told(tmp_path: Path) -> None:
+    source = OffGridSource(GEOMETRIES["plane"]("float32"), OffGridSpec(scheme="linear", ratio=1.0))
+    convert(source, tmp_path / "s", ConvertSettings())
+    content = json.loads((tmp_path / "s" / "manifest.json").read_text())
+    keys = {"off_grid", *content["off_grid"], *content["off_grid"]["deviations"][0]}
+    assert {key for key in keys if f"`{key}`" not in section(3)} == set()
+    assert list(content) == ["fingerprint", *Manifest.model_fields]
+    for choice in SchemeName.__args__:
+        assert f'"{choice}"' in section(3)
+
+
 def test_every_table_is_told_with_its_dtype() -> None:
     rows = re.findall(r"^\| `(\w+)` \| (\(.*?\)) \| (\w+) \|", section(4), re.MULTILINE)
     assert {name: dtype for name, _, dtype in rows} == TABLE_DTYPES
@@ -140,7 +188,7 @@ def test_every_choice_is_told() -> None:
     for choices, number in ((CodecName, 5), (CurveName, 3), (GeometryKind, 3)):
         for choice in choices.__args__:
             assert re.search(rf'[`"]{choice}["`]', section(number)), choice
-    assert (Stream.DEAL, Stream.DRAW) == (1, 2)
+    assert (Stream.DEAL, Stream.DRAW, Stream.OFF_GRID) == (1, 2, 9)
     assert re.findall(r"recipe\s+`(\w+)`", section(8)) == ["turbulence"]
     assert "turbulence" in RECIPES
 

@@ -68,36 +68,35 @@ def dataset_of(pair: tuple[ups_data.Store, ups_data.Store], **choices: object) -
 # -- the stores ------------------------------------------------------------------------------------------------------
 
 
+@pytest.fixture(scope="module", params=["line", "plane-tar", "volume", "ocean"])
+def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[ups_data.Store, StoreTruth]:
+    """Points between the nodes of grids in one, two and three dimensions, with moving masks, as Zarr and as tar."""
+    name, _, packed = request.param.partition("-")
+    grid = GEOMETRIES[name]("float32")
+    source = OffGridSource(grid, OffGridSpec(scheme="linear" if name == "volume" else "cubic", ratio=0.75))
+    root = tmp_path_factory.mktemp("contract")
+    convert(source, root / "s", settings_for(grid, page_points=8, num_strata=2))
+    if packed:
+        pack(str(root / "s"), root / "tar", to="webdataset")
+    store = ups_data.open_store(root / (packed or "s"))
+    drawn = {int(number): split for split, members in store.splits.items() for number in members}
+    numbers = range(len(source.trajectories))
+    return store, StoreTruth(
+        frames=[source.read_frames(number, 0, source.trajectories[number].num_frames) for number in numbers],
+        coordinates=[source.read_coordinates(number)[0] for number in numbers],
+        times=[info.times for info in source.trajectories],
+        parameters=[np.array(list(info.parameters.values())) for info in source.trajectories],
+        splits=[info.split or drawn[number] for number, info in enumerate(source.trajectories)],
+    )
+
+
 class TestOffGridStore(StoreContract):
-    """Zarr and tar, of grids in one, two and three dimensions, uneven nodes and moving masks."""
-
-    @pytest.fixture(scope="class", params=["line", "plane-tar", "volume", "rectilinear", "ocean"])
-    def case(self, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple:
-        name, _, packed = request.param.partition("-")
-        grid = GEOMETRIES[name]("float32")
-        scheme = "linear" if name == "volume" else "cubic"
-        source = OffGridSource(grid, OffGridSpec(scheme=scheme, ratio=0.75))
-        root = tmp_path_factory.mktemp("contract")
-        convert(source, root / "s", settings_for(grid, page_points=8, num_strata=2))
-        if packed:
-            pack(str(root / "s"), root / "tar", to="webdataset")
-        store = ups_data.open_store(root / (packed or "s"))
-        drawn = {int(number): split for split, members in store.splits.items() for number in members}
-        truth = StoreTruth(
-            frames=[source.read_frames(number, 0, info.num_frames) for number, info in enumerate(source.trajectories)],
-            coordinates=[source.read_coordinates(number)[0] for number in range(len(source.trajectories))],
-            times=[info.times for info in source.trajectories],
-            parameters=[np.array(list(info.parameters.values())) for info in source.trajectories],
-            splits=[info.split or drawn[number] for number, info in enumerate(source.trajectories)],
-        )
-        return store, truth
-
     @pytest.fixture
-    def store(self, case: tuple) -> ups_data.Store:
+    def store(self, case: tuple[ups_data.Store, StoreTruth]) -> ups_data.Store:
         return case[0]
 
     @pytest.fixture
-    def truth(self, case: tuple) -> StoreTruth:
+    def truth(self, case: tuple[ups_data.Store, StoreTruth]) -> StoreTruth:
         return case[1]
 
 
