@@ -55,8 +55,8 @@ def decode_queries(
         step: global step, for samplers with a schedule.
 
     Raises:
-        DatasetError: the store has no rows that could come by, or queries come from another one; or, from the stage,
-            the members were decoded before.
+        DatasetError: the store has no rows that could come by, or queries come from another one; or, from the
+            stage, the members were decoded before.
         CorruptionError: from the stage: a group is missing, out of order, of another store, or not what was written.
     """
     if not isinstance(dataset.store, ZarrStore):

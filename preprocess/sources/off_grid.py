@@ -202,15 +202,13 @@ class _GridSurvey(Survey):
         start, count = self._blocks[block]
         own = self._blocks[block + 1][0] if block + 1 < len(self._blocks) else start + count
         importance = ImportanceMap(self._recipe, self._grid, self._source.subject)
-        first = max(0, start - importance.num_preceding)
+        earliest = max(0, start - importance.num_preceding)
         # Copied, as a source may read the next frames into the same memory.
-        read = self._source.read_nodes(self._trajectory, range(first, start))
+        read = self._source.read_nodes(self._trajectory, range(earliest, start))
         before = [frame.copy() for _, frames in read for frame in frames]
         info = self._source.trajectories[self._trajectory]
-        parameters = [info.parameters[name] for name in self._source.subject.parameters]
-        importance.begin(
-            before, info.times[first : start + count].astype(np.float64), np.array(parameters, dtype=float)
-        )
+        parameters = np.array([info.parameters[name] for name in self._source.subject.parameters], dtype=np.float64)
+        importance.begin(before, info.times[earliest : start + count].astype(np.float64), parameters)
         for first, frames in self._source.read_nodes(self._trajectory, range(start, start + count)):
             for frame in frames:
                 importance.update(frame)

@@ -58,7 +58,7 @@ class Deviations:
 class KnownImportance:
     """Importance that was measured elsewhere; of the frames it takes which points have values.
 
-    It stands where an `ImportanceMap` stands. `num_preceding` frames before a block are kept for it, the least there is.
+    It stands where an `ImportanceMap` stands; `num_preceding` frames before a block are kept for it, the least of all.
 
     Args:
         importance: of each point, positive; anything at points that lack every value.

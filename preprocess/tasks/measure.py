@@ -23,6 +23,7 @@ def measure_blocks(
     ground: Ground,
     frames: FrameReader,
     statistics: FieldStatistics,
+    *,
     survey: Survey | None,
 ) -> Iterator[Float64[np.ndarray, " point"]]:
     """Go through all frames once: refuse bad values, add to `statistics`, yield the importance of each block.

@@ -72,7 +72,8 @@ class Worker:
             ranges, recipe = bench.partition.block_ranges(trajectory), bench.partition.plan.importance
             survey = bench.source.survey(trajectory, ranges, recipe)
             tables = []
-            for block, importance in enumerate(measure_blocks(bench, trajectory, ground, frames, statistics, survey)):
+            measured = measure_blocks(bench, trajectory, ground, frames, statistics, survey=survey)
+            for block, importance in enumerate(measured):
                 table = self._deal(trajectory, block, importance, ground.order)
                 gathered.add_block(table.layout)
                 rows.add_static(table.index, importance, ground)
