@@ -49,7 +49,7 @@ def evaluate_checkpoint(
     checkpoint: Checkpoint, store: str | None = None, *, split: str | None = None, device: str = "cpu"
 ) -> DenseErrors:
     """Evaluate on another store, or on that of the run."""
-    data = checkpoint.header.config.data
+    data = checkpoint.header.config.data.with_all_targets()
     opened = data.open() if store is None else ups_data.open_store(store)
     dataset = data.build(
         opened, DenseSampler(), split=split or data.test_split, statistics=checkpoint.header.statistics

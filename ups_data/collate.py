@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -96,6 +97,7 @@ class SparseBatch:
         buffer: all bytes that are shipped.
         cost: what building it took; None unless a loader built it.
         origin: where it stands in the stream; None unless a loader built it.
+        targets_drawn: whether target frames of the window are left out, other ones in each sample; see `Window`.
         inputs: (B, T_in, C, *space) on grids; (B, T_in, C, N) for points.
         input_axes: D tensors (B, n) of node coordinates on grids, None for points; where a smaller grid is padded, the
             last node again and again.
@@ -134,8 +136,11 @@ class SparseBatch:
         normalisers: Normalisers,
         cost: BatchCost | None = None,
         origin: BatchOrigin | None = None,
+        *,
+        targets_drawn: bool = False,
     ) -> None:
         self.buffer = buffer
+        self.targets_drawn = targets_drawn
         self.cost = cost
         self.origin = origin
         self.sections = sections
@@ -155,7 +160,8 @@ class SparseBatch:
         return f"SparseBatch({shapes}, {self.num_bytes} bytes on {self.buffer.device})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (SparseBatch, (self.buffer, self.sections, self.normalisers, self.cost, self.origin))
+        rebuild = functools.partial(SparseBatch, targets_drawn=self.targets_drawn)
+        return (rebuild, (self.buffer, self.sections, self.normalisers, self.cost, self.origin))
 
     @property
     def num_bytes(self) -> int:
@@ -202,7 +208,9 @@ class SparseBatch:
         return self._with(self.buffer.pin_memory())
 
     def _with(self, buffer: torch.Tensor) -> Self:
-        return type(self)(buffer, self.sections, self.normalisers, self.cost, self.origin)
+        return type(self)(
+            buffer, self.sections, self.normalisers, self.cost, self.origin, targets_drawn=self.targets_drawn
+        )
 
     def denormalize(
         self, values: torch.Tensor, *, kind: Literal["target", "input"] = "target", channel_dim: int = -1
@@ -255,7 +263,12 @@ def collate_samples(
     _check_alike(shaping, pad_grids=room.shape is not None)
     sections = _plan_sections(shaping, len(samples) + num_padding, room)
     total = sections[-1].offset + _aligned(sections[-1].num_bytes)
-    batch = SparseBatch(torch.zeros(total, dtype=torch.uint8), sections, shaping[0].normalisers)
+    batch = SparseBatch(
+        torch.zeros(total, dtype=torch.uint8),
+        sections,
+        shaping[0].normalisers,
+        targets_drawn=any(sample.targets_drawn for sample in shaping),
+    )
     batch.query_index.fill_(-1)
     batch.sample_ids.fill_(-1)
     for row, sample in enumerate(samples):

@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float, Float64, Int, Int64, Shaped
 from ups_data.coordinates import Domain, coordinates_of, grid_measures
 from ups_data.errors import DatasetError, suggest
 from ups_data.pages import CellDraw, PageDraw, PointDraw
+from ups_data.random import Stream, generator
 from ups_data.samplers import DrawKey, Sampler
 from ups_data.schema import ChannelStatistics, Estimand, FieldSpec, ParameterSpec
 from ups_data.statistics import Normaliser
@@ -35,24 +36,34 @@ class Window:
     With the first input frame at f, the inputs are f, f + stride, ... (`inputs` of them) and the targets are
     last input + lead * stride, last input + (lead + 1) * stride, ... (`targets` of them).
 
+    With `drawn_targets`, a sample has so many of these target frames, drawn without replacement for each sample and
+    epoch, whatever points are drawn. Every frame is drawn with probability drawn_targets / targets exactly, so the mean
+    over a sample's frames is an unbiased estimate of that over all target frames of the window. `target_frames` and
+    `target_times` tell which they are. A sample has the same points at all of its target frames; with
+    `drawn_targets=1` each frame has points of its own.
+
     Attributes:
         inputs: number of input frames, at least 1.
         targets: number of target frames, at least 1.
         stride: frames from one to the next.
         lead: strides from the last input to the first target; 0 for a steady problem, where input fields and target
             fields belong to the same frame.
+        drawn_targets: target frames that a sample has, from 1 to `targets`; all of them if None.
     """
 
     inputs: int = 1
     targets: int = 1
     stride: int = 1
     lead: int = 1
+    drawn_targets: int | None = None
 
     def __post_init__(self) -> None:
         if min(self.inputs, self.targets, self.stride) < 1 or self.lead < 0:
             raise DatasetError(
                 f"a window needs inputs, targets and stride of at least 1 and lead of at least 0, got {self}"
             )
+        if self.drawn_targets is not None and not 1 <= self.drawn_targets <= self.targets:
+            raise DatasetError(f"drawn_targets lies between 1 and targets={self.targets}, got {self.drawn_targets}")
 
     @property
     def span(self) -> int:
@@ -64,9 +75,18 @@ class Window:
         return tuple(first + number * self.stride for number in range(self.inputs))
 
     def target_frames(self, first: int) -> tuple[int, ...]:
-        """Return the target frames of the window that begins at `first`."""
+        """Return all target frames of the window that begins at `first`."""
         start = first + (self.inputs - 1 + self.lead) * self.stride
         return tuple(start + number * self.stride for number in range(self.targets))
+
+    def draw_targets(self, first: int, key: DrawKey) -> tuple[int, ...]:
+        """Return the target frames, rising, of a sample whose window begins at `first`."""
+        frames = self.target_frames(first)
+        if self.drawn_targets is None:
+            return frames
+        random = generator(seed=key.seed, stream=Stream.FRAMES, words=(key.sample, key.epoch))
+        chosen = random.permutation(self.targets)[: self.drawn_targets]
+        return tuple(frames[number] for number in sorted(chosen.tolist()))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -100,6 +120,7 @@ class SparseSample:
         parameters: (K,), physical.
         input_times, target_times: (T_in,), (T_out,), physical.
         normalisers: the maps that were applied to inputs and to targets.
+        targets_drawn: whether target frames of the window are left out, see `Window`.
     """
 
     sample_id: int
@@ -120,6 +141,7 @@ class SparseSample:
     input_valid: Bool[torch.Tensor, "time_in channel *space"] | None = None
     target_valid: Bool[torch.Tensor, "time_out query channel_out"] | None = None
     stratum_queries: Int[torch.Tensor, " stratum"] | None = None
+    targets_drawn: bool = False
 
     @property
     def query_mask(self) -> Bool[torch.Tensor, " query"]:
@@ -528,13 +550,13 @@ class QueryDataset(torch.utils.data.Dataset[SparseSample]):
     def _choose(self, key: DrawKey) -> _Chosen:
         """Draw the points of a sample; nothing is read for it."""
         trajectory, first = self.locate(key.sample)
-        targets = self.window.target_frames(first)
-        block = self.query_store.block_of(trajectory, targets)
+        # That of the whole window: which points are drawn says nothing about which frames are.
+        block = self.query_store.block_of(trajectory, self.window.target_frames(first))
         return _Chosen(
             sample=key.sample,
             trajectory=trajectory,
             block=block,
-            frames=(self.window.input_frames(first), targets),
+            frames=(self.window.input_frames(first), self.window.draw_targets(first, key)),
             draw=self.sampler.draw(self.query_store.layout(trajectory, block), key),
         )
 
@@ -579,6 +601,7 @@ class QueryDataset(torch.utils.data.Dataset[SparseSample]):
             input_valid=input_valid,
             target_valid=None if target_valid is None else torch.from_numpy(target_valid),
             stratum_queries=self._count_strata(queries, read.num_strata),
+            targets_drawn=len(targets) < self.window.targets,
         )
 
     def _count_strata(self, queries: _Queries, num_strata: int) -> Int[torch.Tensor, " stratum"] | None:

@@ -132,7 +132,7 @@ def _common(dataset: QueryDataset) -> dict[str, object]:
         "geometry": (dataset.geometry, len(dataset.store.manifest.geometry.axes)),
         "input fields": [field.model_dump() for field in dataset.input_fields],
         "target fields": [field.model_dump() for field in dataset.target_fields],
-        "frames (window)": (window.inputs, window.targets),
+        "frames (window)": (window.inputs, window.targets, window.drawn_targets),
         "parameters": [parameter.name for parameter in dataset.parameters],
         "dtype": dataset.dtype,
         "estimand": dataset.estimand,

@@ -28,6 +28,7 @@ class Stream(IntEnum):
     LOSS = 8
     SEARCH = 9
     OFF_GRID = 10
+    FRAMES = 11
 
 
 def generator(*, seed: int, stream: Stream, words: tuple[int, int] = (0, 0)) -> np.random.Generator:

@@ -38,6 +38,7 @@ class WindowConfig(Record):
     targets: AtLeastOne = 1
     stride: AtLeastOne = 1
     lead: AtLeastZero = 1
+    drawn_targets: AtLeastOne | None = None
 
 
 class DataConfig(Record):
@@ -79,6 +80,10 @@ class DataConfig(Record):
     def open_queries(self) -> Store | None:
         """Open the store whose points are trained on, None where it is that of the inputs."""
         return None if self.queries is None else ups_data.open_store(self.queries)
+
+    def with_all_targets(self) -> Self:
+        """Return the same with all target frames of the window in every sample."""
+        return self.model_copy(update={"window": self.window.model_copy(update={"drawn_targets": None})})
 
     def build(
         self,
@@ -222,6 +227,16 @@ class TrainConfig(Record):
     def _is_bounded(self) -> Self:
         if (self.steps is None) == (self.seconds is None):
             raise ValueError("a run needs steps or seconds, one of them")
+        return self
+
+    @pydantic.model_validator(mode="after")
+    def _rolls_out_without_gaps(self) -> Self:
+        window = self.data.window
+        if window.drawn_targets is not None and 1 < window.drawn_targets < window.targets:
+            raise ValueError(
+                f"target frames are reached one from the other, and drawn ones have gaps: data.window.drawn_targets is "
+                f"1 here, or is left out; got {window.drawn_targets} of {window.targets}"
+            )
         return self
 
     def choose_device(self) -> torch.device:

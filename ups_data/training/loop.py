@@ -159,7 +159,7 @@ class _Run:
             constant_shape=config.compile,
         )
         self.loader = DeviceLoader(loader, self.device)
-        self.test = data.build(store, DenseSampler(), split=data.test_split)
+        self.test = data.with_all_targets().build(store, DenseSampler(), split=data.test_split)
         self.model = _build_model(config, ProblemSpec.of(dataset)).to(self.device)
         self.average = _copy_of(self.model) if config.optimizer.ema_decay else None
         if config.compile:

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 
 from ups_data.collate import SparseBatch
+from ups_data.errors import ConfigError
 from ups_data.models import NeuralOperator
 from ups_data.schema import Record
 from ups_data.training.inverse import inverse_decoding_loss, inverse_encoding_loss
@@ -107,6 +108,9 @@ def compute_operator_loss_bundle(
         batch: drawn points with their weights.
         config: terms and weights.
         step: the global step.
+
+    Raises:
+        ConfigError: several target frames that were drawn from a window with more, see `Window.drawn_targets`.
     """
     weights = config.weights(step)
     latent = model.encode(batch)
@@ -114,6 +118,12 @@ def compute_operator_loss_bundle(
     per_query = None
     if not weights.keys().isdisjoint({"L_forward", "L_rollout", "L_spec"}):
         frames = config.num_frames(batch.query_targets.shape[1], step)
+        if frames > 1 and batch.targets_drawn:
+            raise ConfigError(
+                f"target frames after the first are reached from the frame before, and the {frames} of this batch are "
+                f"drawn from a longer window, with gaps: draw one frame (drawn_targets=1), whose error is that of one "
+                f"step of the operator from the input, or take all frames of the window"
+            )
         needed = frames if "L_rollout" in weights else 1
         latents = model.rollout(batch, start=latent, frames=needed)
         predicted = model.answer(latents, batch, batch.query_coords)
