@@ -88,6 +88,15 @@ def prove_verb(  # noqa: PLR0913  one argument an option
     layouts: Annotated[
         bool, typer.Option("--layouts/--no-layouts", help="Also find the layout that would be worth most.")
     ] = True,
+    error: Annotated[
+        float, typer.Option("--error", help="Relative standard error of a sample's loss to find the ratio for.")
+    ] = 0.05,
+    weights: Annotated[
+        str, typer.Option("--weights", help="Of the samplers: unbiased, self_normalised, tempered, none.")
+    ] = "unbiased",
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Refuse the bias of weights other than unbiased, too; it is shown anyway.")
+    ] = False,
     plot: Annotated[
         Path | None, typer.Option("--plot", help="Draw what was found: FILE.png, or FILE.html for a page.")
     ] = None,
@@ -111,6 +120,9 @@ def prove_verb(  # noqa: PLR0913  one argument an option
                 num_trajectories=trajectories,
                 num_frames=frames,
                 layouts=layouts,
+                error=error,
+                weights=weights,
+                strict=strict,
                 progress=progress,
             )
         if plot is not None:

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64, Int64
 
+from preprocess.prove.estimates import EstimateRow
 from preprocess.prove.integrands import Truth
-from preprocess.prove.records import DrawRow, EstimateRow, ReadCost
+from preprocess.prove.records import DrawRow, ReadCost
 from ups_data.pages import CellDraw, PageDraw, PageLayout, PointDraw
 from ups_data.random import Stream, generator
 from ups_data.samplers import DenseSampler, DrawKey, PageSampler, Sampler

@@ -7,10 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 
 from preprocess.convert import Progress
 from preprocess.prove.draws import DrawTally, EstimateTally, TrajectoryDraws
+from preprocess.prove.estimates import EstimateRow
 from preprocess.prove.integrands import choose_evenly, choose_frames, count_parts, frames_by_block, read_truths
-from preprocess.prove.layout_records import LayoutReport
 from preprocess.prove.layouts import recommend_layout
-from preprocess.prove.records import DrawRow, EstimateRow, ProveReport
+from preprocess.prove.records import DrawRow, ProveReport
+from preprocess.prove.sizes import measure_sizes
 from ups_data.errors import ConfigError, DatasetError, SamplerError, suggest
 from ups_data.samplers import (
     BalancedSampler,
@@ -19,23 +20,24 @@ from ups_data.samplers import (
     Sampler,
     StratifiedSampler,
     UniformSampler,
+    Weights,
 )
 from ups_data.storage import Store
 
-SAMPLERS: Mapping[str, Callable[[float], Sampler]] = {
-    "dense": lambda ratio: DenseSampler(),  # noqa: ARG005  it draws every point
+SAMPLERS: Mapping[str, Callable[..., Sampler]] = {
+    "dense": lambda ratio, weights="unbiased": DenseSampler(weights),  # noqa: ARG005  it draws every point
     "uniform": UniformSampler,
     "stratified": StratifiedSampler,
     "balanced": BalancedSampler,
     "importance": ImportanceSampler,
 }
-"""Samplers by name, each made from a ratio with its defaults otherwise."""
+"""Samplers by name, each made from a ratio, and `weights=`, with its defaults otherwise."""
 
 _MIN_DRAWS = 100
 # A dense draw is the same every time.
 _DENSE_DRAWS = 10
 _PROGRESS_EVERY = 100
-# Each candidate goes through all frames of a trajectory.
+# Each candidate layout goes through all frames of a trajectory, and sizes through many integrands.
 _LAYOUT_TRAJECTORIES = 2
 
 
@@ -50,6 +52,9 @@ def prove(  # noqa: PLR0913  what is asked, keyword-only, each with its default 
     num_trajectories: int = 4,
     num_frames: int = 3,
     layouts: bool = False,
+    error: float | None = None,
+    weights: str | Weights = "unbiased",
+    strict: bool = False,
     progress: Progress | None = None,
 ) -> ProveReport:
     """Draw many times and hold estimates, numbers, weights and reads against what they must be.
@@ -57,7 +62,8 @@ def prove(  # noqa: PLR0913  what is asked, keyword-only, each with its default 
     The estimates are those of each field, its square, its squared change from the frame before, the importance map, and
     the constant 1, on evenly spread trajectories and frames. A sampler is refused when an estimate is biased beyond
     chance, when points do not come as often as their weights say, when a draw holds a point twice or another number of
-    points than documented, when weights that must sum to 1 do not, or when values read are not those of the frame.
+    points than documented, when weights that must sum to 1 do not, or when values read are not those of the frame. The
+    bias that inexact weights bring is reported, and refused only where `strict` asks for it.
 
     Args:
         store: an open store.
@@ -69,6 +75,10 @@ def prove(  # noqa: PLR0913  what is asked, keyword-only, each with its default 
         num_trajectories: most trajectories to draw from.
         num_frames: most frames of each.
         layouts: also find the layout that would be worth most, see `recommend_layout`.
+        error: also find how many points give this relative standard error of a sample's dense loss, see
+            `measure_sizes`.
+        weights: of samplers given by name: a kind by name, or a `Weights`.
+        strict: refuse the bias of inexact weights, too.
         progress: called with "draws", how many are done, and how many there are.
 
     Raises:
@@ -76,12 +86,14 @@ def prove(  # noqa: PLR0913  what is asked, keyword-only, each with its default 
         DatasetError: no such split, or an empty one.
         SamplerError: no such sampler, or one that cannot draw what was asked of it.
     """
+    if error is not None and not 0 < error < 1:
+        raise ConfigError(f"error is a relative standard error between 0 and 1, got {error}")
     if draws < _MIN_DRAWS or num_trajectories < 1 or num_frames < 1:
         raise ConfigError(
             f"prove needs at least {_MIN_DRAWS} draws, one trajectory and one frame; got {draws}, {num_trajectories} "
             f"and {num_frames}"
         )
-    chosen = _name_samplers(samplers or tuple(SAMPLERS), ratio)
+    chosen = _name_samplers(samplers or tuple(SAMPLERS), ratio, weights)
     split = split or next(name for name in ("train", *store.splits) if len(store.splits.get(name, ())))
     members = store.trajectories_of(split)
     if not len(members):
@@ -91,6 +103,7 @@ def prove(  # noqa: PLR0913  what is asked, keyword-only, each with its default 
     proof.announce(trajectories, progress)
     for trajectory in trajectories:
         proof.measure(trajectory)
+    some = [trajectories[place] for place in choose_evenly(len(trajectories), _LAYOUT_TRAJECTORIES)]
     return ProveReport(
         location=store.location,
         split=split,
@@ -101,25 +114,25 @@ def prove(  # noqa: PLR0913  what is asked, keyword-only, each with its default 
         rows=tuple(proof.rows),
         draw_rows=tuple(proof.draw_rows),
         faults=tuple(proof.faults),
-        layouts=_recommend(store, trajectories, ratio, num_frames, progress) if layouts else None,
+        layouts=recommend_layout(store, trajectories=some, ratio=ratio, num_frames=num_frames, progress=progress)
+        if layouts
+        else None,
+        sizes=None
+        if error is None
+        else measure_sizes(store, trajectories=some, ratio=ratio, wanted=error, num_frames=num_frames),
+        inexact={label: one.weights for label, one in chosen.items() if not one.weighting.is_exact},
+        strict=strict,
     )
 
 
-def _recommend(
-    store: Store, trajectories: tuple[int, ...], ratio: float, num_frames: int, progress: Progress | None
-) -> LayoutReport:
-    some = [trajectories[place] for place in choose_evenly(len(trajectories), _LAYOUT_TRAJECTORIES)]
-    return recommend_layout(store, trajectories=some, ratio=ratio, num_frames=num_frames, progress=progress)
-
-
-def _name_samplers(wanted: Sequence[str | Sampler], ratio: float) -> dict[str, Sampler]:
+def _name_samplers(wanted: Sequence[str | Sampler], ratio: float, weights: str | Weights) -> dict[str, Sampler]:
     """Return samplers by label; a name that comes again gets a number."""
     labels: Counter[str] = Counter()
     chosen: dict[str, Sampler] = {}
     for entry in wanted:
         if isinstance(entry, str) and entry not in SAMPLERS:
             raise SamplerError(f"there is no sampler {entry!r}. {suggest(entry, SAMPLERS)}")
-        sampler = SAMPLERS[entry](ratio) if isinstance(entry, str) else entry
+        sampler = SAMPLERS[entry](ratio, weights=weights) if isinstance(entry, str) else entry
         labels[sampler.name] += 1
         again = labels[sampler.name]
         chosen[sampler.name if again == 1 else f"{sampler.name} {again}"] = sampler

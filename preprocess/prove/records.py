@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -13,8 +13,11 @@ from rich.table import Table
 from rich.text import Text
 
 from preprocess.inspect import format_bytes
+from preprocess.prove.bias import BiasRow, bias_table, find_bias
+from preprocess.prove.estimates import EstimateRow
 from preprocess.prove.integrands import CHANGE, FIELD_INTEGRANDS
 from preprocess.prove.layout_records import LayoutReport
+from preprocess.prove.size_records import SizeReport
 
 FAMILY_ERROR = 1e-3
 """Chance that a sound store fails, for the estimates and for the coverage each."""
@@ -37,38 +40,6 @@ class ReadCost:
     value_bytes: float
     value_ranges: float
     point_bytes: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class EstimateRow:
-    """How one sampler estimates one integrand on one trajectory.
-
-    Attributes:
-        sampler: label of the sampler.
-        trajectory: number in the store.
-        block: number of the block of frames in the trajectory.
-        integrand: see `Integrand`.
-        channel, frame: of the field, None where the integrand depends on none.
-        truth: mean over all points that draws may take; of a store for integrals, the integral over the domain.
-        bias: mean of the estimates - truth.
-        std: standard deviation of one estimate.
-        z: bias over its standard error, which is std / sqrt(draws), but no less than what the rarest point or rounding
-            may hide.
-        multiplier: variance of as many points drawn uniformly without replacement / variance of this draw; None where
-            one of them is zero to rounding.
-    """
-
-    sampler: str
-    trajectory: int
-    block: int
-    integrand: str
-    channel: str | None
-    frame: int | None
-    truth: float
-    bias: float
-    std: float
-    z: float
-    multiplier: float | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,6 +95,9 @@ class ProveReport:
         draw_rows: one a sampler, trajectory and block.
         faults: draws that broke a rule, values that were not those of the dense frame.
         layouts: which layout would be worth most; None where that was not asked.
+        sizes: errors of draws by their size; None where that was not asked.
+        inexact: labels of the samplers whose weights are known to bring a bias, by the kind of their weights.
+        strict: whether that bias is a problem, too.
     """
 
     location: str
@@ -136,6 +110,9 @@ class ProveReport:
     draw_rows: tuple[DrawRow, ...]
     faults: tuple[str, ...]
     layouts: LayoutReport | None = None
+    sizes: SizeReport | None = None
+    inexact: Mapping[str, str] = field(default_factory=dict)
+    strict: bool = False
 
     @property
     def ok(self) -> bool:
@@ -143,9 +120,14 @@ class ProveReport:
         return not self.problems
 
     @property
+    def tested(self) -> tuple[EstimateRow, ...]:
+        """Rows that must show no bias: those of exact weights, or all."""
+        return tuple(row for row in self.rows if self.strict or row.sampler not in self.inexact)
+
+    @property
     def z_limit(self) -> float:
         """Largest |z| that chance explains: two-sided normal, corrected for the number of rows (Sidak 1967)."""
-        single = -math.expm1(math.log1p(-FAMILY_ERROR) / max(1, len(self.rows)))
+        single = -math.expm1(math.log1p(-FAMILY_ERROR) / max(1, len(self.tested)))
         return -statistics.NormalDist().inv_cdf(single / 2)
 
     @property
@@ -157,7 +139,7 @@ class ProveReport:
     @property
     def problems(self) -> tuple[str, ...]:
         """One line each; of many the worst."""
-        biased = sorted((row for row in self.rows if abs(row.z) > self.z_limit), key=lambda row: -abs(row.z))
+        biased = sorted((row for row in self.tested if abs(row.z) > self.z_limit), key=lambda row: -abs(row.z))
         lines = [*self.faults, *self._coverage_problems(), *(self._describe(row) for row in biased[:_MAX_PROBLEMS])]
         if len(biased) > _MAX_PROBLEMS:
             lines.append(f"and {len(biased) - _MAX_PROBLEMS} more estimates are biased")
@@ -166,9 +148,9 @@ class ProveReport:
     def _describe(self, row: EstimateRow) -> str:
         frame = "" if row.frame is None else f", frame {row.frame}"
         return (
-            f"{row.sampler} is biased: trajectory {row.trajectory}, {_label(row)}{frame}: {row.truth + row.bias:.6g} "
+            f"{row.sampler} is biased: trajectory {row.trajectory}, {row.label}{frame}: {row.truth + row.bias:.6g} "
             f"where the dense truth is {row.truth:.6g}; z = {row.z:.1f} is over the limit of {self.z_limit:.1f} for "
-            f"{len(self.rows)} tests"
+            f"{len(self.tested)} tests"
         )
 
     def _coverage_problems(self) -> Iterator[str]:
@@ -179,6 +161,11 @@ class ProveReport:
                     f"{row.coverage_visits} times in {row.num_draws} draws, which is not what its weight stands for "
                     f"(deviation {row.coverage_z:.1f}, limit {self.coverage_limit:.1f})"
                 )
+
+    @property
+    def known_bias(self) -> tuple[BiasRow, ...]:
+        """What weights that are not exact bring, the worst over trajectories and frames for each integrand."""
+        return tuple(find_bias(self.rows, tuple(self.inexact), draws=self.draws))
 
     @property
     def samplers(self) -> tuple[str, ...]:
@@ -221,14 +208,22 @@ class ProveReport:
             "coverage_limit": self.coverage_limit,
             "recommendation": self.recommendation,
             "problems": list(self.problems),
+            "strict": self.strict,
+            "weights": dict(self.inexact),
+            "bias": [asdict(row) for row in self.known_bias],
             "samplers": [asdict(row) for row in self.draw_rows],
             "rows": [asdict(row) for row in self.rows],
             "layouts": None if self.layouts is None else self.layouts.to_dict(),
+            "sizes": None if self.sizes is None else self.sizes.to_dict(),
         }
 
     def to_tables(self) -> RenderableType:
         """Return tables for a terminal: the draws, the estimates, the verdict."""
         tables = [self._draw_table(), self._estimate_table()]
+        if self.inexact:
+            tables.append(bias_table(self.known_bias, self.inexact))
+        if self.sizes is not None:
+            tables.append(self.sizes.to_table())
         if self.layouts is not None and self.layouts.rows:
             tables.append(self.layouts.to_table())
         return Group(*tables, *(Text(line) for line in self.closing_lines()))
@@ -281,8 +276,8 @@ class ProveReport:
         table = _new_table("Multiplier over uniform sampling, geometric mean (least); worst |z|", "integrand")
         for name in self.samplers:
             table.add_column(Text(name), justify="right")
-        for label in dict.fromkeys(_label(row) for row in self.rows):
-            here = [row for row in self.rows if _label(row) == label]
+        for label in dict.fromkeys(row.label for row in self.rows):
+            here = [row for row in self.rows if row.label == label]
             table.add_row(Text(label), *(_cell(row for row in here if row.sampler == name) for name in self.samplers))
         table.caption = (
             "Uniform: (1 - n/N) S² / n, without replacement, exact. -: exact to rounding, or nothing to vary. change: "
@@ -292,9 +287,14 @@ class ProveReport:
 
     def closing_lines(self) -> Iterator[str]:
         """Yield the verdict and what follows from it, in words."""
-        yield f"largest |z|: {_worst(self.rows):.2f}; limit {self.z_limit:.2f} for {len(self.rows)} tests"
+        yield f"largest |z|: {_worst(self.tested):.2f}; limit {self.z_limit:.2f} for {len(self.tested)} tests"
         yield from (f"problem: {problem}" for problem in self.problems)
+        for label, kind in self.inexact.items():
+            worst = max((row.share for row in self.known_bias if row.sampler == label), default=0.0)
+            yield f"{label}: weights {kind!r} bring a bias, up to {worst:.0%} of the mean squared error of an estimate"
         yield self.recommendation
+        if self.sizes is not None:
+            yield from self.sizes.lines()
         if self.layouts is not None:
             yield from self.layouts.lines()
 
@@ -304,10 +304,6 @@ def _new_table(title: str, *columns: str) -> Table:
     for number, column in enumerate(columns):
         table.add_column(column, justify="left" if number == 0 else "right")
     return table
-
-
-def _label(row: EstimateRow) -> str:
-    return row.integrand if row.channel is None else f"{row.channel}: {row.integrand}"
 
 
 def _cell(rows: Iterable[EstimateRow]) -> str:

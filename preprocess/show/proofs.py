@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from preprocess.prove import LayoutReport, ProveReport
+from preprocess.prove import LayoutReport, ProveReport, SizeReport
 from preprocess.prove.integrands import FIELD_INTEGRANDS
+from preprocess.prove.sizes import RATIOS
 from preprocess.report.figures import Palette, set_log_ticks
 from preprocess.show.picture import Panel, Picture
 
@@ -30,6 +31,10 @@ def picture_proof(report: ProveReport) -> Picture:
         ("Worth of a drawn point, in uniform ones", partial(_draw_worth, report=report)),
         (f"Bias in standard errors; limit {report.z_limit:.1f}", partial(_draw_bias, report=report)),
     ]
+    if report.sizes is not None and report.sizes.rows:
+        panels.append(
+            (f"Standard error of the {report.sizes.integrand} by ratio", partial(_draw_sizes, sizes=report.sizes))
+        )
     if report.layouts is not None and report.layouts.best is not None:
         panels += [
             (
@@ -128,6 +133,25 @@ def _draw_ratios(axes: Axes, palette: Palette, *, layouts: LayoutReport) -> None
     axes.minorticks_off()
     axes.grid(visible=True)
     axes.set_xlabel("ratio")
+    axes.legend(frameon=False, fontsize=8)
+
+
+def _draw_sizes(axes: Axes, palette: Palette, *, sizes: SizeReport) -> None:
+    colours = {"uniform": "muted", "balanced": "dense", "importance": "sparse"}
+    for sampler in sizes.samplers:
+        curves = [sizes.errors(sampler, channel) for channel in sizes.channels]
+        for number, curve in enumerate(curve for curve in curves if curve):
+            ratios, errors = zip(*curve, strict=True)
+            label = sampler if number == 0 else None
+            axes.plot(ratios, errors, "o-", color=palette[colours[sampler]], markersize=3, linewidth=1.0, label=label)
+    axes.axhline(sizes.wanted, color=palette["ink"], linewidth=1.0, linestyle=":")
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set_xticks(RATIOS, [f"{ratio:g}" for ratio in RATIOS])
+    axes.minorticks_off()
+    set_log_ticks(axes, lambda value: f"{100 * value:g} %")
+    axes.grid(visible=True)
+    axes.set_xlabel("ratio; a line a channel; dotted: the error aimed at")
     axes.legend(frameon=False, fontsize=8)
 
 

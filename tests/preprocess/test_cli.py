@@ -504,7 +504,17 @@ def test_prove(store: Path) -> None:
     result = run(*arguments)
     assert result.exit_code == 0, result.output
     assert "importance" in result.stdout
-    assert parsed(run(*arguments, "--json"))["ok"] is True
+    found = parsed(run(*arguments, "--json", "--error", 0.2))
+    assert found["ok"] is True
+    assert found["sizes"]["wanted_error"] == 0.2
+
+
+def test_prove_refuses_the_bias_of_weights_only_if_asked(store: Path) -> None:
+    arguments = ["prove", store, "--ratio", 0.25, "--draws", 200, "--sampler", "importance", "--no-layouts"]
+    result = run(*arguments, "--weights", "none", "--json")
+    assert result.exit_code == 0
+    assert max(row["share"] for row in parsed(result)["bias"]) > 0.5
+    assert run(*arguments, "--weights", "none", "--strict").exit_code == 1
 
 
 @pytest.mark.parametrize(
@@ -514,6 +524,8 @@ def test_prove(store: Path) -> None:
         (["--sampler", "importence"], "'importence'. Did you mean 'importance'?"),
         (["--ratio", "2"], "ratio must lie in (0, 1], got 2"),
         (["--draws", "1"], "'--draws'"),
+        (["--weights", "nine"], "there are no weights 'nine'. Did you mean 'none'?"),
+        (["--error", "2"], "error is a relative standard error between 0 and 1, got 2"),
     ],
 )
 def test_what_prove_is_asked_is_checked(store: Path, arguments: list[str], message: str) -> None:

@@ -213,7 +213,8 @@ class OneEpoch(Changed):
     ids=lambda value: type(value).__name__ if isinstance(value, Sampler) else "",
 )
 def test_a_biased_or_broken_sampler_is_caught(sampler, message, stores):
-    report = prove(stores["plane"], samplers=[sampler, "balanced"], ratio=0.1, num_trajectories=1, num_frames=1)
+    few = {"num_trajectories": 1, "num_frames": 1}
+    report = prove(stores["plane"], samplers=[sampler, "balanced"], ratio=0.1, strict=True, **few)
     assert not report.ok
     text = "\n".join(report.problems)
     assert re.search(message, text), text
@@ -223,11 +224,37 @@ def test_a_biased_or_broken_sampler_is_caught(sampler, message, stores):
     assert content["ok"] is False
 
 
+def test_the_bias_of_inexact_weights_is_told_and_refused_only_if_asked(stores):
+    options = {"samplers": ["uniform", "importance"], "ratio": 0.1, "num_trajectories": 1, "draws": 500}
+    exact, plain = prove(stores["plane"], **options), prove(stores["plane"], weights="none", **options)
+    assert (exact.inexact, exact.known_bias) == ({}, ())
+    assert plain.ok
+    assert plain.inexact == {"uniform": "none", "importance": "none"}
+    assert plain.tested == ()
+    found = {(row.sampler, row.integrand): row for row in plain.known_bias}
+    # Pages of high importance are drawn more often, and equal weights do not make up for it.
+    biased, sound = found["importance", "importance"], found["uniform", "importance"]
+    assert biased.relative > 0.2
+    assert biased.share > 0.9
+    assert sound.share < 0.05
+    mean = np.mean([row.bias for row in plain.rows if (row.sampler, row.integrand) == ("importance", "importance")])
+    assert mean > 0
+    text = render(plain.to_tables())
+    assert "importance: weights 'none' bring a bias, up to " in text
+    content = json.loads(json.dumps(plain.to_dict(), allow_nan=False))
+    assert len(content["bias"]) == len(plain.known_bias)
+    strict = prove(stores["plane"], weights="none", strict=True, **options)
+    assert not strict.ok
+    assert "importance is biased: " in "\n".join(strict.problems)
+    assert "uniform is biased" not in "\n".join(strict.problems)
+
+
 def test_self_normalised_weights_are_proven_where_pages_are_full(tmp_path):
     store = make_store(MemorySource.grid([wave_frames((32, 32), seed=1)]), tmp_path / "store", page_points=8)
     samplers = [ImportanceSampler(ratio=0.2, weights="self_normalised"), UniformSampler(ratio=0.2, weights="none")]
-    report = prove(store, samplers=samplers, draws=500)
+    report = prove(store, samplers=samplers, draws=500, strict=True)
     assert report.ok
+    assert len(report.tested) == len(report.rows)
     assert max(row.weight_sum_error for row in report.draw_rows) < 1e-12
 
 

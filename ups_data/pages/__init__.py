@@ -12,7 +12,7 @@ from ups_data.pages.layout import (
     default_num_strata,
     default_page_points,
 )
-from ups_data.pages.variance import draw_variances, uniform_variance
+from ups_data.pages.variance import draw_variances, page_sums, run_estimates, uniform_variance
 
 __all__ = [
     "CellDraw",
@@ -34,5 +34,7 @@ __all__ = [
     "grid_order",
     "page_budgets",
     "page_shares",
+    "page_sums",
+    "run_estimates",
     "uniform_variance",
 ]

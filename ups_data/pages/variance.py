@@ -37,20 +37,25 @@ def draw_variances(
     variances = np.zeros((len(draws), values.shape[1]))
     for stratum, (end, pages) in enumerate(zip(ends, layout.stratum_pages, strict=True)):
         if pages:
-            sums = _page_sums(index[end - pages : end], values)
+            sums = page_sums(index[end - pages : end], values)
             for number, budgets in enumerate(drawn):
-                variances[number] += _run_variance(sums, int(budgets[stratum]), layout.num_points)
+                variances[number] += run_estimates(sums, int(budgets[stratum]), layout.num_points).var(axis=0)
     return variances
 
 
-def _run_variance(
+def run_estimates(
     sums: Float64[np.ndarray, "page integrand"], budget: int, num_points: int
-) -> Float64[np.ndarray, " integrand"]:
-    """Return the variance over all starts of what a stratum adds by a cyclic run of `budget` of its pages."""
+) -> Float64[np.ndarray, "page integrand"]:
+    """Return what a stratum adds to an estimate from each of its starts, by a cyclic run of `budget` pages.
+
+    Args:
+        sums: of the integrands over the points of each of its pages.
+        budget: pages of a run.
+        num_points: of all strata.
+    """
     pages = len(sums)
     around = np.cumsum(np.concatenate([np.zeros_like(sums[:1]), sums, sums[:budget]]), axis=0)
-    estimates = (around[budget : budget + pages] - around[:pages]) * (pages / budget / num_points)
-    return estimates.var(axis=0)
+    return (around[budget : budget + pages] - around[:pages]) * (pages / budget / num_points)
 
 
 def uniform_variance(
@@ -65,8 +70,9 @@ def uniform_variance(
     return (1 / num_queries - 1 / len(values)) * values.var(axis=0, ddof=1)
 
 
-def _page_sums(
+def page_sums(
     index: Integer[np.ndarray, "page entry"], values: Float64[np.ndarray, "point integrand"]
 ) -> Float64[np.ndarray, "page integrand"]:
+    """Return the sums of integrands over the points of each page; padding, -1, adds nothing."""
     padded = np.concatenate([values, np.zeros_like(values[:1])])
     return np.stack([column[index].sum(axis=1) for column in padded.T], axis=1)

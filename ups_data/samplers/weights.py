@@ -23,7 +23,7 @@ class Weights:
       is drawn more often, and vary less where that is not where the integrand is large.
     * `none`: the same weight for every point, adding up to 1: what a loss sees that ignores how points were drawn.
 
-    `preprocess.prove.prove` reports the bias of each on a store's own fields, and refuses those that have one.
+    `preprocess.prove.prove` reports the bias of each on a store's own fields; `unbiased` is refused if it shows any.
 
     Attributes:
         kind: one of the above.
