@@ -12,7 +12,9 @@ garbage: the fronts again, with losses fed back that say nothing: constant, rand
 Exit status 1 where adaptive draws do not reach the last error of uniform ones in fewer steps, or where, in the median,
 they are more than 3 % worse than uniform ones on the waves, or with garbage more than 3 % worse than with none.
 
-Needs exponax: pip install "ups-data[demo]". Example: scripts/study_adaptive.py --output study_adaptive.json
+Needs exponax: pip install "ups-data[demo]".
+
+Example: scripts/study_adaptive.py --output study_adaptive.json --plot adaptive.svg
 """
 
 from __future__ import annotations
@@ -38,6 +40,7 @@ from jaxtyping import Float32, Float64
 
 from machine import machine_line
 from preprocess.convert import convert
+from preprocess.report.figures import LIGHT, chart_style, set_log_ticks
 from preprocess.settings import ConvertSettings
 from preprocess.sources import open_source
 from preprocess.sources.generated import GenerateSettings, generate
@@ -122,10 +125,12 @@ def main() -> int:
     for line, held in checks:
         CONSOLE.print(f"{line}: {'held' if held else 'not held'}")
     if arguments.output is not None:
-        settings = {key: value for key, value in vars(arguments).items() if key != "output"}
+        settings = {key: value for key, value in vars(arguments).items() if key not in ("output", "plot")}
         runs = [asdict(outcome) for outcome in outcomes]
         content = {"machine": machine_line(), "settings": settings, "checks": dict(checks), "runs": runs}
         arguments.output.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    if arguments.plot is not None:
+        plot(outcomes, arguments.plot)
     return 0 if all(held for _, held in checks) else 1
 
 
@@ -141,6 +146,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=5, help="runs of each kind (5)")
     parser.add_argument("--draws", type=int, default=64, help="draws of each sampler for the gradient (64)")
     parser.add_argument("--output", type=Path, help="write what was measured as JSON")
+    parser.add_argument("--plot", type=Path, help="draw errors by steps, as FILE.svg or FILE.png")
     return parser.parse_args()
 
 
@@ -365,6 +371,35 @@ def tabulate(outcomes: Sequence[Outcome]) -> rich.table.Table:
             f"{max(errors):.4f}",
         )
     return table
+
+
+COLOURS = ("muted", "dense", "sparse", "third", "ink")
+
+
+def plot(outcomes: Sequence[Outcome], path: Path) -> None:
+    """Draw errors by steps, a panel a task: medians over seeds, and bands from the least to the most."""
+    from matplotlib.figure import Figure
+
+    found = {arm: runs for arm, runs in by_arm(outcomes).items() if not arm[2]}
+    tasks = list(dict.fromkeys(task for task, _, _ in found))
+    with chart_style(LIGHT):
+        figure = Figure(figsize=(4.2 * len(tasks), 3.4), layout="constrained", facecolor="white")
+        for task, axes in zip(tasks, figure.subplots(1, len(tasks), squeeze=False)[0], strict=True):
+            for number, (_, draws, _) in enumerate(arm for arm in found if arm[0] == task):
+                curves = [outcome.curve for outcome in found[task, draws, False]]
+                steps = [step for step, _ in curves[0]]
+                errors = np.array([[error for _, error in curve] for curve in curves])
+                colour = LIGHT[COLOURS[number % len(COLOURS)]]
+                axes.plot(steps, np.median(errors, axis=0), "o-", color=colour, markersize=3, label=draws)
+                axes.fill_between(steps, errors.min(axis=0), errors.max(axis=0), color=colour, alpha=0.15, linewidth=0)
+            axes.set_yscale("log")
+            set_log_ticks(axes, lambda value: f"{value:g}")
+            axes.set_axisbelow(True)
+            axes.grid(visible=True)
+            axes.set_xlabel("steps")
+            axes.set_title(f"{task}: relative L2 on all points", loc="left", fontsize=10)
+            axes.legend(frameon=False, fontsize=8)
+        figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
 
 
 def tabulate_worth(outcomes: Sequence[Outcome]) -> rich.table.Table:

@@ -13,12 +13,30 @@ import pytest
 @pytest.mark.slow
 def test_layouts_are_compared_on_shocks(run_script: Callable[..., str], tmp_path: Path) -> None:
     pytest.importorskip("exponax")
-    output = tmp_path / "study.json"
-    printed = run_script("study_layouts.py", "--fields", "burgers_1d", "--output", output, folder=tmp_path)
+    output, plot = tmp_path / "study.json", tmp_path / "study.svg"
+    printed = run_script(
+        "study_layouts.py", "--fields", "burgers_1d", "--output", output, "--plot", plot, folder=tmp_path
+    )
+    assert plot.read_text().startswith("<?xml")
     rows = json.loads(output.read_text())["rows"]
-    worth = {(row["layout"], row["sampler"]): row for row in rows}
+    assert {row["ratio"] for row in rows} == {0.005, 0.01, 0.02, 0.05, 0.1, 0.2}
+    worth = {(row["layout"], row["sampler"]): row for row in rows if row["ratio"] == 0.02}
     assert all(len(row["loss"]) == 3 and min(row["loss"] + row["gradient"]) > 0 for row in rows)
     means = {key: math.prod(row["loss"]) ** (1 / 3) for key, row in worth.items()}
     # Shocks fill few of the points, which is what importance is for.
     assert means["default", "importance, lambda 0.25"] > 3 * means["default", "balanced"] > 3
+    assert "machine: " in printed
+
+
+@pytest.mark.slow
+def test_ways_of_dealing_are_compared_on_shocks(run_script: Callable[..., str], tmp_path: Path) -> None:
+    pytest.importorskip("exponax")
+    output, plot = tmp_path / "study.json", tmp_path / "study.svg"
+    options = ("--fields", "burgers_1d", "--frames", 1, "--output", output, "--plot", plot)
+    printed = run_script("study_dealing.py", *options, folder=tmp_path)
+    rows = json.loads(output.read_text())["rows"]
+    worth = {row["dealing"]: row["loss"][0] for row in rows if row["ratio"] == 0.1}
+    assert min(min(row["loss"] + row["gradient"]) for row in rows) > 0
+    assert worth["importance, as by default"] > 2 * worth["balanced (1 stratum)"]
+    assert plot.read_text().startswith("<?xml")
     assert "machine: " in printed
