@@ -50,8 +50,8 @@ def measure_sizes(
     for trajectory in trajectories:
         for frame in choose_frames(store.num_frames(trajectory), num_frames):
             target = _Target(store, trajectory, frame, ratios, moving=moving)
-            for key, numbers in (*target.of_loss(integrand), *target.of_spread()):
-                found.setdefault(key, []).append(numbers)
+            for key, pair in (*target.of_loss(integrand), *target.of_spread()):
+                found.setdefault(key, []).append(pair)
     rows = []
     for (sampler, channel, what, size), numbers in found.items():
         multipliers = [multiplier for multiplier, _ in numbers if multiplier is not None]
