@@ -132,7 +132,7 @@ def break_down(folder: Path, size: float) -> rich.table.Table:
     for entry in profile.getstats():
         name = entry.code if isinstance(entry.code, str) else entry.code.co_qualname
         for stage, functions in STAGES.items():
-            if any(name.strip("<>").split(" of ")[0].endswith(function) for function in functions):
+            if any(name.strip("<>").split(" of ")[0].strip("'").endswith(function) for function in functions):
                 seconds[stage] += entry.totaltime
     total = found.total_tt
     stored = sum(path.stat().st_size for path in (folder / "ours").rglob("*") if path.is_file()) / 1e6

@@ -27,7 +27,7 @@ def _round_mantissa(values: Float[np.ndarray, "*shape"], bits: int) -> Float[np.
     words = values.view(kind)
     # Half of the last kept bit, less the smallest bit where the last kept one is even: ties go to it. What carries over
     # goes on into the exponent, as it should.
-    rounded = (words >> kind(dropped)) & kind(1)
+    rounded = np.bitwise_and(np.right_shift(words, dropped), 1)
     rounded += kind((1 << (dropped - 1)) - 1)
     rounded += words
     rounded &= ~kind((1 << dropped) - 1)
