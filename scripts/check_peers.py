@@ -209,8 +209,7 @@ def check(peer: Peer, path: Path) -> tuple[tuple[str, ...], int]:
     wanted = np.concatenate([truth[name] for name in names], axis=2)
     differing = 0
     for number in range(len(store)):
-        frames = np.arange(wanted.shape[1])
-        found = store.read_dense(number, frames)
+        found = store.read_dense(number, range(wanted.shape[1]))
         own = wanted[number].reshape(found.shape)
         assert found.dtype == own.dtype, (found.dtype, own.dtype)
         differing += int((found.view(f"u{found.itemsize}") != np.ascontiguousarray(own).view(f"u{own.itemsize}")).sum())

@@ -71,9 +71,7 @@ class StoredArray:
 
     def _open(self) -> ArrayReader:
         if is_zarr(self.path):
-            array = open_zarr_array(self.path, self.key or "")
-            check_zarr_chunks(self.path, self.key or "", array)
-            return ArrayReader(self.where, array, read_zarr_part)
+            return ArrayReader(self.where, open_zarr_array(self.path, self.key or ""), read_zarr_part)
         if has_hdf5_magic(self.path):
             return ArrayReader(self.where, get_dataset(open_hdf5(self.path), self.key or "", path=self.path), read_part)
         if self.key is None:
@@ -206,6 +204,7 @@ def _find_in_zarr(path: Path, key: str | None) -> StoredArray:
     if key is None:
         key = _choose_key(path, list_zarr_arrays(path), None)
     array = open_zarr_array(path, key)
+    check_zarr_chunks(path, key, array)
     return StoredArray(path=path, key=key or None, shape=tuple(array.shape), dtype=np.dtype(array.dtype))
 
 

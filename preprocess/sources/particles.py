@@ -25,7 +25,7 @@ from preprocess.sources.axes import as_float, grid_axis, read_increasing
 from preprocess.sources.base import Source, TrajectoryInfo
 from preprocess.sources.exact import exact_cast, stored_dtype
 from preprocess.sources.naming import check_name, name_field
-from preprocess.sources.zarr_files import is_zarr, list_zarr_arrays, note_absent_chunks
+from preprocess.sources.zarr_files import is_zarr, list_zarr_arrays, note_absent_chunks, zarr_shape
 from ups_data.errors import SourceError, UnknownFormatError
 from ups_data.schema import FieldSpec, Finite, GeometryKind, Record
 from ups_data.yaml_records import parse_record
@@ -93,7 +93,7 @@ class ParticlesSource(Source):
         """Tell by an array `positions` of three dimensions in a group, or in all groups of a directory."""
         try:
             groups = _groups_in(path)
-            return bool(groups) and len(find_array(groups[0], _POSITIONS).shape) == 3
+            return bool(groups) and len(zarr_shape(groups[0], _POSITIONS) or ()) == 3
         except (OSError, SourceError):
             return False
 
