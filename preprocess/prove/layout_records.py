@@ -120,6 +120,7 @@ class LayoutReport:
         own: the layout of the store.
         rows: best first.
         ratios: of the best.
+        own_problem: why the layout of the store could not be measured; None where it was.
     """
 
     integrand: str
@@ -127,6 +128,7 @@ class LayoutReport:
     own: Candidate
     rows: tuple[LayoutRow, ...]
     ratios: tuple[RatioRow, ...]
+    own_problem: str | None = None
 
     @property
     def best(self) -> LayoutRow | None:
@@ -161,6 +163,8 @@ class LayoutReport:
     def lines(self) -> Iterator[str]:
         """Yield what follows, in words."""
         best, own = self.best, self.own_best
+        if self.own_problem is not None:
+            yield f"the layout of this store was not compared: {self.own_problem}"
         if best is None:
             yield f"no layout is recommended: the {self.integrand} does not vary, or all of it is drawn"
             return

@@ -92,7 +92,8 @@ def recommend_layout(
         frames_per_block=layout.frames_per_block,
         target_span=span,
     )
-    recipes = [own, *_recipes(store, own)]
+    own_problem = _problem_of(own.importance, store)
+    recipes = [*([own] if own_problem is None else []), *_recipes(store, own)]
     most = len(recipes) + _KEPT * (len(_FRAMES_PER_BLOCK) + 2 * len(_NUM_STRATA))
     rows: dict[Candidate, list[LayoutRow]] = {}
 
@@ -111,7 +112,9 @@ def recommend_layout(
     if progress is not None:
         progress("layouts", len(rows), len(rows))
     everything = sorted((row for found in rows.values() for row in found), key=lambda row: -row.mean)
-    report = LayoutReport(integrand=trial.integrand, ratio=ratio, own=own, rows=tuple(everything), ratios=())
+    report = LayoutReport(
+        integrand=trial.integrand, ratio=ratio, own=own, rows=tuple(everything), ratios=(), own_problem=own_problem
+    )
     return report if report.best is None else replace(report, ratios=tuple(trial.over_ratios(report.best)))
 
 
@@ -123,15 +126,20 @@ def _recipes(store: Store, own: Candidate) -> Iterator[Candidate]:
                 yield replace(own, importance=spec)
 
 
+def _problem_of(spec: ImportanceSpec, store: Store) -> str | None:
+    """Say why a recipe cannot be measured again: a checkpoint or a module that is not here any more."""
+    try:
+        check_metrics(spec, _subject(store))
+    except (ConfigError, SchemaError) as error:
+        return str(error)
+    return None
+
+
 def _is_possible(spec: ImportanceSpec, store: Store) -> bool:
     steady = store.manifest.num_frames == store.manifest.num_trajectories
     if steady and {"temporal_change", "variance"} & set(spec.metrics):
         return False
-    try:
-        check_metrics(spec, _subject(store))
-    except SchemaError:
-        return False
-    return True
+    return _problem_of(spec, store) is None
 
 
 def _with_blocks(store: Store, best: Candidate) -> Iterator[Candidate]:

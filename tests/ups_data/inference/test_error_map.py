@@ -1,5 +1,6 @@
 """Importance by the errors of a trained checkpoint, against errors computed sample by sample."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,14 @@ from preprocess.cli import app
 from preprocess.convert import ConvertSettings, convert
 from preprocess.forecast import forecast
 from preprocess.plan import plan_conversion
-from preprocess.prove import prove
+from preprocess.prove import prove, recommend_layout
 from preprocess.repair import repair
 from preprocess.sources import open_source
 from tests.memory_source import MemorySource, wave_frames
 from tests.ups_data.models.cases import SMALL
 from ups_data.errors import ConfigError, SchemaError, StoreExistsError
 from ups_data.importance import check_metrics, pin_recipe
+from ups_data.inference import error_map
 from ups_data.inference.error_map import one_thread
 from ups_data.samplers import DenseSampler
 from ups_data.schema import ClipSpec, FieldSpec, ImportanceSpec
@@ -191,6 +193,21 @@ def test_the_recipe_names_the_weights_and_other_weights_are_refused(
     path.write_bytes(train_on(long_store).read_bytes())
     with pytest.raises(ConfigError, match="it was written again since"):
         plan_conversion(as_source(long_store), ConvertSettings(importance=found.manifest.importance))
+
+
+def test_layouts_are_compared_without_the_checkpoint_too(long_store: Store, stepped: Path, tmp_path: Path) -> None:
+    path = tmp_path / "run.safetensors"
+    path.write_bytes(stepped.read_bytes())
+    found = convert_again(long_store, recipe_of(path), tmp_path / "store")
+    whole = recommend_layout(found, trajectories=[0], ratio=0.5)
+    assert whole.own_best is not None
+    assert whole.own_problem is None
+    path.unlink()
+    error_map._load.cache_clear()  # as in another process
+    left = recommend_layout(found, trajectories=[0], ratio=0.5)
+    assert left.best is not None
+    assert left.own_best is None
+    assert re.match("the layout of this store was not compared: .* cannot be read", next(left.lines()))
 
 
 def test_a_conversion_goes_on_with_the_weights_that_it_was_begun_with(
