@@ -8,7 +8,7 @@ from types import ModuleType
 
 import pytest
 
-from tests.ups_data.storage.fault_server import serve_directory, serving
+from ups_data.testing.fault_server import serve_directory, serving
 
 
 @pytest.fixture

@@ -22,7 +22,6 @@ from hypothesis import strategies as st
 
 import ups_data
 from tests.ups_data.storage.cases import make_store, plane, truth_of
-from tests.ups_data.storage.fault_server import FaultServer, Log, serve_directory, serving
 from ups_data import CacheOptions, RemoteOptions
 from ups_data.errors import ConfigError, CorruptionError
 from ups_data.schema import FileEntry
@@ -30,6 +29,7 @@ from ups_data.storage import ZarrStore
 from ups_data.storage.byte_store import CheckedRange, LocalByteStore
 from ups_data.storage.cached_store import CachedByteStore
 from ups_data.storage.range_cache import KeptRange, RangeCache, database_bytes
+from ups_data.testing.fault_server import FaultServer, Log, serve_directory, serving
 from ups_data.testing.store_contract import StoreContract, StoreTruth, read_digest
 
 QUICK = RemoteOptions(timeout_s=2.0, deadline_s=10.0, backoff_s=0.005, max_backoff_s=0.02, max_attempts=3)

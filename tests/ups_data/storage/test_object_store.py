@@ -16,7 +16,12 @@ import pytest
 import ups_data
 from tests.memory_source import MemorySource, wave_frames
 from tests.ups_data.storage.cases import make_store, plane, scattered_ragged, truth_of
-from tests.ups_data.storage.fault_server import (
+from ups_data import RemoteOptions
+from ups_data.errors import ConfigError, CorruptionError, RemoteError, SchemaError, StoreError, StoreNotFoundError
+from ups_data.storage import ZarrStore
+from ups_data.storage.byte_store import CheckedRange
+from ups_data.storage.object_store import ObjectByteStore
+from ups_data.testing.fault_server import (
     SECRET,
     TRANSIENT,
     FaultServer,
@@ -29,12 +34,7 @@ from tests.ups_data.storage.fault_server import (
     serve_directory,
     serving,
 )
-from tests.ups_data.storage.s3_server import s3_server, upload
-from ups_data import RemoteOptions
-from ups_data.errors import ConfigError, CorruptionError, RemoteError, SchemaError, StoreError, StoreNotFoundError
-from ups_data.storage import ZarrStore
-from ups_data.storage.byte_store import CheckedRange
-from ups_data.storage.object_store import ObjectByteStore
+from ups_data.testing.s3_server import s3_server, upload
 from ups_data.testing.store_contract import StoreContract, StoreTruth, read_digest
 
 # Small pauses and short timeouts, so that faults cost the tests little.

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from ups_data.errors import RemoteError
+
 BUCKET = "fields"
 _START_S = 60.0
 
@@ -35,21 +37,23 @@ def _make_bucket(port: int, process: subprocess.Popen[bytes]) -> None:
     deadline = time.monotonic() + _START_S
     while True:
         try:
-            assert _put(port, f"/{BUCKET}", b"") == 200
+            _put(port, f"/{BUCKET}", b"")
             return
-        except OSError:
-            assert process.poll() is None, "the S3 server ended early"
-            assert time.monotonic() < deadline, "the S3 server does not answer"
+        except OSError as error:
+            if process.poll() is not None or time.monotonic() >= deadline:
+                reason = "does not answer" if process.poll() is None else f"ended with {process.returncode}"
+                raise RemoteError(f'the S3 server {reason}; is it installed? pip install "moto[server]"') from error
             time.sleep(0.1)
 
 
-def _put(port: int, path: str, body: bytes) -> int:
+def _put(port: int, path: str, body: bytes) -> None:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
     try:
         connection.request("PUT", path, body=body)
         answer = connection.getresponse()
         answer.read()
-        return answer.status
+        if answer.status != 200:
+            raise RemoteError(f"the S3 server answered {answer.status} to PUT {path}")
     finally:
         connection.close()
 
@@ -57,5 +61,5 @@ def _put(port: int, path: str, body: bytes) -> int:
 def upload(port: int, root: Path, prefix: str) -> str:
     """Upload all files of a directory; return the URL of the prefix."""
     for file in sorted(path for path in root.rglob("*") if path.is_file()):
-        assert _put(port, f"/{BUCKET}/{prefix}/{file.relative_to(root).as_posix()}", file.read_bytes()) == 200
+        _put(port, f"/{BUCKET}/{prefix}/{file.relative_to(root).as_posix()}", file.read_bytes())
     return f"s3://{BUCKET}/{prefix}"

@@ -1,4 +1,11 @@
-"""A web server for tests, on loopback: files of a directory or another server's answers, with faults on demand."""
+"""A web server for tests, on loopback: files of a directory or another server's answers, with faults on demand.
+
+    with serving(forward_to(port)) as server:
+        server.plan = mixed(0.05, seed=0)
+        store = ups_data.open_store("s3://bucket/burgers", remote=ups_data.RemoteOptions(endpoint=server.url))
+
+puts it before an S3 service on loopback, such as that of `s3_server`.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +24,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import unquote
 
-# What passes on repetition. Each is one fault of one answer.
 TRANSIENT = (
     "e500",
     "e503",
@@ -32,9 +38,12 @@ TRANSIENT = (
     "flip",
     "tag",
 )
+"""What passes on repetition; each is one fault of one answer."""
+
 STALL_S = 1.0
 _FORWARDED = ("ETag", "Content-Range", "Last-Modified", "Content-Type")
 SECRET = "AKIAVERYSECRETKEYID"
+"""What refusals repeat, as services repeat key ids; it must get into no message."""
 
 Plan = Callable[[int], str | None]
 """Which fault the request of that number meets, None for none."""
@@ -42,6 +51,8 @@ Plan = Callable[[int], str | None]
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
+    """What is sent, before a fault spoils it."""
+
     status: int
     headers: dict[str, str]
     body: bytes
@@ -56,6 +67,7 @@ class Log:
 
     @property
     def num_faults(self) -> int:
+        """Requests that met a fault."""
         return sum(fault is not None for *_, fault in self.requests)
 
 
@@ -108,6 +120,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     server: FaultServer
 
     def do_GET(self) -> None:
+        """Answer, or fail as the plan says."""
         number, fault = self.server.begin(self)
         if fault == "hang":
             self.server.closing.wait(STALL_S)
@@ -129,6 +142,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     do_PROPFIND = do_GET
 
     def finish(self) -> None:
+        """End a connection."""
         with suppress(OSError, ValueError):  # a connection that a fault closed
             super().finish()
 
@@ -162,7 +176,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *arguments: object) -> None:
-        pass
+        """Say nothing."""
 
 
 def _spoil(answer: Answer, fault: str | None, number: int) -> Answer:
@@ -180,7 +194,7 @@ def _flip(answer: Answer, number: int) -> Answer:
     return replace(answer, body=bytes(spoiled))
 
 
-def _shift(answer: Answer, number: int) -> Answer:
+def _shift(answer: Answer, _: int) -> Answer:
     return replace(answer, body=answer.body[1:] + bytes([answer.body[0] ^ 1]))
 
 
@@ -188,12 +202,12 @@ def _exchange_tag(answer: Answer, number: int) -> Answer:
     return replace(answer, headers={**answer.headers, "ETag": f'"of-another-file-{number}"'})
 
 
-def _send_whole(answer: Answer, number: int) -> Answer:
+def _send_whole(answer: Answer, _: int) -> Answer:
     kept = {name: value for name, value in answer.headers.items() if name != "Content-Range"}
     return replace(answer, status=200, headers=kept)
 
 
-def _tell_another_range(answer: Answer, number: int) -> Answer:
+def _tell_another_range(answer: Answer, _: int) -> Answer:
     start, stop, size = map(int, re.findall(r"\d+", answer.headers["Content-Range"]))
     return replace(answer, headers={**answer.headers, "Content-Range": f"bytes {start + 1}-{stop + 1}/{size + 1}"})
 
@@ -208,7 +222,14 @@ _SPOILERS: dict[str, Callable[[Answer, int], Answer]] = {
 
 
 class FaultServer(http.server.ThreadingHTTPServer):
-    """Attributes `plan` and `log` may be exchanged at any time."""
+    """Answers on a port of its own choice, each request by a thread.
+
+    Attributes:
+        answer: what it answers by.
+        plan: which requests meet which fault; may be exchanged at any time.
+        log: what came so far; may be exchanged, too.
+        closing: set when the server ends, which lets go of requests that hang.
+    """
 
     daemon_threads = True
     request_queue_size = 128
@@ -222,12 +243,15 @@ class FaultServer(http.server.ThreadingHTTPServer):
 
     @property
     def url(self) -> str:
+        """Address."""
         return f"http://127.0.0.1:{self.server_port}"
 
     def path_of(self, number: int) -> str:
+        """Return the path of a request that came."""
         return self._paths[number]
 
-    def begin(self, handler: _Handler) -> tuple[int, str | None]:
+    def begin(self, handler: http.server.BaseHTTPRequestHandler) -> tuple[int, str | None]:
+        """Number a request, and note it; return the number and the fault that it meets."""
         with self._counting:
             number = len(self._paths)
             self._paths.append(handler.path)
@@ -236,11 +260,12 @@ class FaultServer(http.server.ThreadingHTTPServer):
         return number, fault
 
     def handle_error(self, request: object, client_address: object) -> None:
-        pass  # a client that gave up
+        """Say nothing of clients that gave up."""
 
 
 @contextmanager
 def serving(answer: Callable[..., Answer]) -> Iterator[FaultServer]:
+    """Run a server on a thread of its own while the block lasts."""
     server = FaultServer(answer)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()
@@ -253,12 +278,14 @@ def serving(answer: Callable[..., Answer]) -> Iterator[FaultServer]:
         thread.join()
 
 
-def no_faults(number: int) -> str | None:
+def no_faults(_: int) -> str | None:
+    """Let every request pass."""
     return None
 
 
 def always(fault: str) -> Plan:
-    return lambda number: fault
+    """Let every request meet a fault."""
+    return lambda _: fault
 
 
 def every(period: int, fault: str, *, after: int = 0) -> Plan:
@@ -269,4 +296,4 @@ def every(period: int, fault: str, *, after: int = 0) -> Plan:
 def mixed(share: float, *, seed: int) -> Plan:
     """Let a share of the requests meet any of the faults that pass."""
     draw = random.Random(seed)
-    return lambda number: draw.choice(TRANSIENT) if draw.random() < share else None
+    return lambda _: draw.choice(TRANSIENT) if draw.random() < share else None
