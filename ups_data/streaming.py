@@ -23,6 +23,7 @@ from ups_data.storage import ZarrStore
 from ups_data.storage.rows import HeldRows
 from ups_data.storage.shard import ArraySpec
 from ups_data.storage.tar_format import (
+    MAX_DESCRIPTION_BYTES,
     Group,
     Span,
     extend_checksum,
@@ -35,6 +36,7 @@ from ups_data.storage.tar_format import (
     record_dtype,
 )
 
+_TOLD_MEMBERS = 8
 _MEND = "pack the store again, or move stages that drop, change or reorder members behind decode_queries"
 
 RawSample = Mapping[str, Any]
@@ -133,7 +135,10 @@ class SampleStream:
         checksums = self._check_description(group, members.pop("json", None), where)
         wanted = {member_suffix(span.key) for span in group.spans}
         if set(members) != wanted:
-            raise CorruptionError(f"{where} has members {sorted(members)} where {sorted(wanted)} belong; {_MEND}")
+            told = ", ".join(sorted(members)[:_TOLD_MEMBERS])
+            raise CorruptionError(
+                f"{where} has members {told:.400} ({len(members)} in all) where {sorted(wanted)} belong; {_MEND}"
+            )
         for span in group.spans:
             suffix = member_suffix(span.key)
             rows = _parse_member(
@@ -184,7 +189,8 @@ class SampleStream:
 def _parse_description(text: object) -> dict[str, Any]:
     """Return the content of a JSON member, nothing where its own checksum does not hold."""
     try:
-        content = json.loads(text) if isinstance(text, bytes) else None
+        # Looked at before it is parsed: lists of lists take twenty times their text.
+        content = json.loads(text) if isinstance(text, bytes) and len(text) <= MAX_DESCRIPTION_BYTES else None
     except (ValueError, RecursionError):
         return {}
     if not isinstance(content, dict) or content.pop("own_crc32c", None) != own_checksum(content):

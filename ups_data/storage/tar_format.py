@@ -19,7 +19,7 @@ from typing import Any, Literal, Self
 import google_crc32c
 import numpy as np
 import pydantic
-from jaxtyping import Shaped
+from jaxtyping import Int64, Shaped
 
 from ups_data.schema import Count, FileEntry, Fingerprinted, Record
 from ups_data.storage.shard import ArraySpec
@@ -30,6 +30,8 @@ TAR_MANIFEST_NAME = "webdataset.json"
 ZARR_PREFIX = "zarr"
 TAR_BLOCK_BYTES = 512
 NO_ARRAY = 2**16 - 1
+MAX_DESCRIPTION_BYTES = 4096
+"""More than the JSON member of a group can have: it names a handful of arrays."""
 INDEX_DTYPE = np.dtype(
     [
         ("array", "<u2"),
@@ -125,6 +127,27 @@ def groups_of(specs: dict[str, ArraySpec], tables: TrajectoryTables, trajectory:
                 row = (int(tables.frame_offsets[trajectory]) + frame) * per_frame
                 spans = (Span(key=FIELDS, start=row, stop=row + per_frame), *spans)
             yield Group(trajectory=trajectory, block=block, frame=frame, spans=spans)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class MemberCounts:
+    """How many members the tar files hold for each trajectory, worked out without looking at them.
+
+    Attributes:
+        arrays: members that hold rows (n,).
+        groups: groups, each with a JSON member (n,).
+    """
+
+    arrays: Int64[np.ndarray, " trajectory"]
+    groups: Int64[np.ndarray, " trajectory"]
+
+    @classmethod
+    def of(cls, specs: dict[str, ArraySpec], tables: TrajectoryTables) -> Self:
+        """Count what `groups_of` yields, for all trajectories at once."""
+        frames = np.add.reduceat(tables.block_frames, tables.block_offsets[:-1])
+        shared = len(specs.keys() - {FIELDS, VALUES})
+        arrays = tables.num_blocks * shared + frames * (VALUES in specs) + tables.num_frames * (FIELDS in specs)
+        return cls(arrays=arrays, groups=tables.num_blocks + frames)
 
 
 def _frame_spans(specs: dict[str, ArraySpec], tables: TrajectoryTables, block: int, place: int) -> tuple[Span, ...]:

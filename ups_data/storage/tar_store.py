@@ -18,11 +18,24 @@ from ups_data.storage.byte_store import ByteStore, CheckedRange
 from ups_data.storage.codec import CRC_BYTES, Row
 from ups_data.storage.rows import FileRows, RowPlaces, RowReader
 from ups_data.storage.shard import ArraySpec
-from ups_data.storage.tar_format import INDEX_DTYPE, TAR_MANIFEST_NAME, ZARR_PREFIX, TarManifest, in_tar, npy_header
+from ups_data.storage.tables import TrajectoryTables
+from ups_data.storage.tar_format import (
+    INDEX_DTYPE,
+    MAX_DESCRIPTION_BYTES,
+    TAR_BLOCK_BYTES,
+    TAR_MANIFEST_NAME,
+    ZARR_PREFIX,
+    MemberCounts,
+    TarManifest,
+    in_tar,
+    npy_header,
+)
 from ups_data.storage.zarr_store import ZarrStore, reopen
 
 _MAX_CACHED_INDEX_BYTES = 64 * 2**20
 _MEND = "restore the file or pack the store again"
+_AROUND_BYTES = 4 * TAR_BLOCK_BYTES  # more than the headers and the padding of a member
+_END_BYTES = 32 * TAR_BLOCK_BYTES  # more than what closes a tar file
 
 
 class MetadataByteStore(ByteStore):
@@ -69,6 +82,36 @@ class TarShards:
         self._entries = {entry.key: entry for entry in self.manifest.files}
         source.bind(self.manifest.files)
         self._indices: OrderedDict[int, Shaped[np.ndarray, " member"]] = OrderedDict()
+
+    def check_sizes(self, specs: dict[str, ArraySpec], tables: TrajectoryTables) -> None:
+        """Refuse files that are larger than the trajectories in them make, before any of them is read.
+
+        Raises:
+            CorruptionError: an index of another length than its trajectories have members, or a tar file that is longer
+                than they can be.
+        """
+        counts, arrays = MemberCounts.of(specs, tables), self.manifest.arrays
+        edges = [*(shard.first_trajectory for shard in self.manifest.shards), len(tables.num_frames)]
+        for shard, first, stop in zip(self.manifest.shards, edges[:-1], edges[1:], strict=True):
+            groups, members = int(counts.groups[first:stop].sum()), int(counts.arrays[first:stop].sum())
+            num_bytes = len(npy_header(INDEX_DTYPE, 0)) + (members + groups) * INDEX_DTYPE.itemsize
+            listed = self._entries[shard.index].size_bytes
+            if listed != num_bytes:
+                raise CorruptionError(
+                    f"{self.source.location}/{shard.index} is listed with {listed} bytes where {num_bytes} tell of the "
+                    f"{members + groups} members of its tar file; {_MEND}"
+                )
+            rows = sum(
+                (stop_row - start_row) * (specs[key].codec_of_chunk.chunk_bytes + CRC_BYTES)
+                for key, (start_row, stop_row) in zip(arrays, shard.rows, strict=True)
+            )
+            most = rows + (members + groups) * _AROUND_BYTES + groups * MAX_DESCRIPTION_BYTES + _END_BYTES
+            listed = self._entries[shard.key].size_bytes
+            if listed > most:
+                raise CorruptionError(
+                    f"{self.source.location}/{shard.key} is listed with {listed} bytes, and its rows make {most} at "
+                    f"most; {_MEND}"
+                )
 
     def index_ranges(self, shards: Sequence[int]) -> list[CheckedRange]:
         """Return the indices that are not known yet, to be kept when they are accepted."""
@@ -183,6 +226,7 @@ class TarStore(ZarrStore):
                 f"{self.location}/{TAR_MANIFEST_NAME} was written for another store than {ZARR_PREFIX}/manifest.json; "
                 f"pack again"
             )
+        self.shards.check_sizes({key: reader.spec for key, reader in self.arrays.items() if in_tar(key)}, self.tables)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (reopen, (type(self), self.shards.source, self.fingerprint))

@@ -20,13 +20,13 @@ import ups_data
 from preprocess.pack import pack
 from tests.memory_source import MemorySource, wave_frames
 from tests.ups_data.storage.cases import GEOMETRIES, make_store, plane, truth_of
-from tests.ups_data.storage.fault_server import serve_directory, serving
 from ups_data import RemoteOptions
 from ups_data.errors import CorruptionError, SchemaError, StoreNotFoundError
 from ups_data.storage import TarStore, ZarrStore
 from ups_data.storage.byte_store import LocalByteStore
 from ups_data.storage.tar_format import INDEX_DTYPE, NO_ARRAY, groups_of, npy_header, parse_group_name
 from ups_data.storage.tar_writer import packed_specs, write_tar_store
+from ups_data.testing.fault_server import serve_directory, serving
 from ups_data.testing.store_contract import StoreContract, StoreTruth, check_processes, read_digest
 
 QUICK = RemoteOptions(timeout_s=5.0, deadline_s=10.0, backoff_s=0.005, max_backoff_s=0.02, max_attempts=2)
@@ -347,7 +347,7 @@ def test_an_index_that_was_forged_is_refused(name: str, copied: Path) -> None:
         read_digest(ups_data.open_store(copied))
 
 
-@pytest.mark.parametrize("content", ["empty", "pickle", "other dtype", "short"])
+@pytest.mark.parametrize("content", ["empty", "pickle", "other dtype", "short", "other header"])
 def test_an_index_of_another_kind_is_refused_unread(content: str, copied: Path) -> None:
     key = "shards/000000.index.npy"
     sound = (copied / key).read_bytes()
@@ -355,10 +355,13 @@ def test_an_index_of_another_kind_is_refused_unread(content: str, copied: Path) 
         np.save(copied / key, np.array([print], dtype=object), allow_pickle=True)
     elif content == "other dtype":
         np.save(copied / key, np.zeros(100))
+    elif content == "other header":
+        (copied / key).write_bytes(sound.replace(b"'<u4'", b"'|O4'", 1))
     else:
         (copied / key).write_bytes(b"" if content == "empty" else sound[:-3])
     relist(copied, key)
-    with pytest.raises(CorruptionError, match="is no index of this format"):
+    message = "is no index of this format" if content == "other header" else r"is listed with \d+ bytes where \d+ tell"
+    with pytest.raises(CorruptionError, match=message):
         read_digest(ups_data.open_store(copied))
 
 
