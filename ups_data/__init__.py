@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ups_data.loader import QueryLoader, build_loader, dataloader_arguments
     from ups_data.mixture import MixtureDataset
     from ups_data.order import BlockShuffle, StreamShuffle
+    from ups_data.progress import track
     from ups_data.samplers import (
         AdaptiveSampler,
         BalancedSampler,
@@ -45,6 +46,7 @@ _HOMES = {
     "ups_data.loader": ("QueryLoader", "build_loader", "dataloader_arguments"),
     "ups_data.mixture": ("MixtureDataset",),
     "ups_data.order": ("BlockShuffle", "StreamShuffle"),
+    "ups_data.progress": ("track",),
     "ups_data.samplers": (
         "AdaptiveSampler",
         "BalancedSampler",
@@ -100,6 +102,7 @@ __all__ = [
     "dataloader_arguments",
     "decode_queries",
     "open_store",
+    "track",
 ]
 
 

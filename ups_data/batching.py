@@ -56,10 +56,11 @@ class BatchBuilder(torch.utils.data.Dataset[SparseBatch]):
         cost = BatchCost(
             read_bytes=after.num_bytes - before.num_bytes,
             read_ranges=after.num_ranges - before.num_ranges,
+            decoded_bytes=after.num_decoded_bytes - before.num_decoded_bytes,
             read_seconds=after.seconds - before.seconds,
             build_seconds=time.perf_counter() - started,
         )
-        nothing = BatchCost(read_bytes=0, read_ranges=0, read_seconds=0.0, build_seconds=0.0)
+        nothing = BatchCost(read_bytes=0, read_ranges=0, decoded_bytes=0, read_seconds=0.0, build_seconds=0.0)
         for number, batch in enumerate(batches):
             batch.cost = nothing if number else cost
         return batches
@@ -71,6 +72,7 @@ class BatchBuilder(torch.utils.data.Dataset[SparseBatch]):
         return ReadCount(
             num_bytes=sum(count.num_bytes for count in counts.values()),
             num_ranges=sum(count.num_ranges for count in counts.values()),
+            num_decoded_bytes=sum(count.num_decoded_bytes for count in counts.values()),
             seconds=sum(count.seconds for count in counts.values()),
         )
 

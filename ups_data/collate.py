@@ -40,12 +40,14 @@ class BatchCost:
     Attributes:
         read_bytes: bytes read from the store.
         read_ranges: contiguous ranges that they came from.
+        decoded_bytes: bytes of the rows that were decoded from them, and from what a cache had.
         read_seconds: time that the store took to bring them.
         build_seconds: time from the request to the finished batch, reading included.
     """
 
     read_bytes: int
     read_ranges: int
+    decoded_bytes: int
     read_seconds: float
     build_seconds: float
 

@@ -20,6 +20,7 @@ class LoaderStats:
             where the loss is the same everywhere.
         read_bytes: bytes read from the store.
         read_ranges: contiguous ranges that they came from.
+        decoded_bytes: bytes of the rows that were decoded from them, and from what a cache had.
         shipped_bytes: bytes of the batches.
         read_seconds: time that the store took, added up over workers.
         build_seconds: time that building batches took, reading included, added up over workers.
@@ -34,11 +35,17 @@ class LoaderStats:
     effective_points: float = 0.0
     read_bytes: int = 0
     read_ranges: int = 0
+    decoded_bytes: int = 0
     shipped_bytes: int = 0
     read_seconds: float = 0.0
     build_seconds: float = 0.0
     wait_seconds: float = 0.0
     transfer_seconds: float = 0.0
+
+    @property
+    def effective_points_per_batch(self) -> float:
+        """How many points of one weight the points of a batch are worth, in the mean; 0 before the first batch."""
+        return self.effective_points / max(1, self.num_batches)
 
     @classmethod
     def of(cls, batch: SparseBatch, *, wait_seconds: float) -> LoaderStats:

@@ -161,10 +161,26 @@ def test_stats_count_what_was_handed_out(num_workers: int, grid_store: ups_data.
         sum(float((w.sum() ** 2 / w.square().sum()).item()) for batch in batches for w in batch.query_weights)
     )
     assert stats.effective_points < stats.num_points
+    assert stats.effective_points_per_batch == stats.effective_points / len(batches)
     assert 0 < stats.read_seconds < stats.build_seconds
     assert stats.wait_seconds > 0
     if num_workers == 0:
         assert stats.wait_seconds >= stats.build_seconds
+
+
+def test_stats_count_the_bytes_of_the_rows_that_were_decoded(grid_store: ups_data.Store) -> None:
+    """Of each sample its input frame whole, and of its pages ids once and values in every target frame."""
+    dataset = make_dataset(grid_store, sampler=ups_data.ImportanceSampler(0.25))
+    loader = ups_data.build_loader(dataset, batch_size=3, shuffle=False)
+    (first, *_) = list(loader)
+    manifest, window = grid_store.manifest, dataset.window
+    channels, entries = len(manifest.channel_names), first.query_index.shape[1]
+    assert entries % manifest.layout.page_points == 0
+    dense = window.inputs * channels * grid_store.num_points(0)
+    drawn = entries * (1 + window.targets * channels)  # ids are int32, values float32
+    loader = ups_data.build_loader(dataset, batch_size=3, shuffle=False)
+    next(iter(loader))
+    assert loader.stats().decoded_bytes == 3 * 4 * (dense + drawn)
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])

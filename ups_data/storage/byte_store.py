@@ -29,6 +29,7 @@ class ReadCount:
         seconds: time until they came.
         num_retries: requests among them that repeat one whose answer failed or was wrong.
         num_cached_bytes: bytes that a cache had, which are not among `num_bytes`.
+        num_decoded_bytes: bytes of the rows that were decoded from all of them.
     """
 
     num_bytes: int = 0
@@ -36,6 +37,7 @@ class ReadCount:
     seconds: float = 0.0
     num_retries: int = 0
     num_cached_bytes: int = 0
+    num_decoded_bytes: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,7 +161,8 @@ class LocalByteStore(ByteStore):
     def size(self, key: str) -> int:
         """Return the size of a file in bytes."""
         try:
-            found = os.stat(self.root / key)
+            # No path object: opening a store asks for every file.
+            found = os.stat(f"{self.location}/{key}")
         except (FileNotFoundError, NotADirectoryError) as error:
             raise StoreNotFoundError(f"{self.root / key} is missing") from error
         except OSError as error:

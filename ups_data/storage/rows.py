@@ -129,7 +129,8 @@ def read_together(
     _read_ranges((reader.source, reader.index_ranges(rows)) for reader, rows in wanted)
     buffers = [np.empty((rows.size, reader.codec.chunk_bytes), dtype=np.uint8) for reader, rows in wanted]
     _read_ranges((reader.source, reader.plan(rows, raw)) for (reader, rows), raw in zip(wanted, buffers, strict=True))
-    for reader, _ in wanted:
+    for (reader, _), raw in zip(wanted, buffers, strict=True):
+        reader.source.count.num_decoded_bytes += raw.nbytes
         reader.trim()
     return [
         raw.view(reader.dtype).reshape(len(raw), *reader.spec.chunk_shape[1:])
