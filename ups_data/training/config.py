@@ -12,6 +12,7 @@ import ups_data
 from ups_data.dataset import QueryDataset
 from ups_data.errors import ConfigError
 from ups_data.models import OperatorConfig
+from ups_data.order import BlockShuffle, Shuffle, StreamShuffle
 from ups_data.samplers import DenseSampler, FeedbackRule, Sampler
 from ups_data.schema import ChannelStatistics, Estimand, Record
 from ups_data.storage import Store
@@ -41,6 +42,39 @@ class WindowConfig(Record):
     drawn_targets: AtLeastOne | None = None
 
 
+class ShuffleConfig(Record):
+    """In which order samples come; see `ups_data.BlockShuffle` and `ups_data.StreamShuffle`, which have the defaults.
+
+    Attributes:
+        kind: `full` permutes all samples of an epoch, `none` keeps their order, `block` mixes whole blocks of
+            neighbours, `stream` goes through the store in sequence.
+        block: samples of a block, of `block` and `stream`; what a shard of the store holds if None.
+        mixed: blocks that `block` mixes.
+        lanes, run: places that `stream` reads side by side, and neighbours that it reads at once.
+    """
+
+    kind: Literal["full", "none", "block", "stream"] = "full"
+    block: AtLeastOne | None = None
+    mixed: AtLeastOne | None = None
+    lanes: AtLeastOne | None = None
+    run: AtLeastOne | None = None
+
+    @pydantic.model_validator(mode="after")
+    def _keys_belong_to_the_kind(self) -> Self:
+        taken = {"block": {"block", "mixed"}, "stream": {"block", "lanes", "run"}}.get(self.kind, set())
+        if foreign := sorted(set(self.model_dump(exclude={"kind"}, exclude_none=True)) - taken):
+            allowed = f"takes {', '.join(sorted(taken))}" if taken else "takes no other key"
+            raise ValueError(f"kind: {self.kind} {allowed}, not {', '.join(foreign)}")
+        return self
+
+    def build(self, dataset: QueryDataset) -> Shuffle:
+        """Return the order of a dataset's samples."""
+        if self.kind in {"full", "none"}:
+            return self.kind == "full"
+        sizes = {"block": dataset.samples_per_shard, **self.model_dump(exclude={"kind"}, exclude_none=True)}
+        return BlockShuffle(**sizes) if self.kind == "block" else StreamShuffle(**sizes)
+
+
 class DataConfig(Record):
     """Where samples come from.
 
@@ -53,6 +87,7 @@ class DataConfig(Record):
         input_fields, target_fields: names; all fields if None.
         batch_size: samples of a batch.
         num_workers: worker processes.
+        shuffle: in which order samples come.
         test_samples: evaluate on at most so many samples, spread evenly over the split; on all if None.
     """
 
@@ -65,6 +100,7 @@ class DataConfig(Record):
     target_fields: tuple[str, ...] | None = None
     batch_size: AtLeastOne = 16
     num_workers: AtLeastZero = 0
+    shuffle: ShuffleConfig = ShuffleConfig()
     test_samples: AtLeastOne | None = None
 
     def open(self) -> Store:

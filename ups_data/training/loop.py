@@ -155,6 +155,7 @@ class _Run:
             dataset,
             batch_size=data.batch_size,
             num_workers=data.num_workers,
+            shuffle=data.shuffle.build(dataset),
             pin_memory=self.device.type == "cuda",
             constant_shape=config.compile,
         )

@@ -7,6 +7,8 @@ from ups_data.errors import ConfigError
 from ups_data.samplers import Linear, PageSampler
 from ups_data.samplers.point_sampler import PointSampler
 from ups_data.training import TrainConfig, load_config
+from ups_data.training.config import ShuffleConfig
+from ups_data.yaml_records import parse_record
 
 CONFIGS = Path(__file__).parents[3] / "configs"
 
@@ -14,6 +16,43 @@ CONFIGS = Path(__file__).parents[3] / "configs"
 def write(path: Path, text: str) -> Path:
     path.write_text(text)
     return path
+
+
+def test_orders_of_samples_are_built_for_the_store(store: ups_data.Store) -> None:
+    dataset = ups_data.QueryDataset(store, sampler=ups_data.BalancedSampler(0.25))
+    built = {
+        text: parse_record(ShuffleConfig, content, where="test").build(dataset)
+        for text, content in (
+            ("full", {}),
+            ("none", {"kind": "none"}),
+            ("block", {"kind": "block"}),
+            ("mixed", {"kind": "block", "block": 3, "mixed": 2}),
+            ("stream", {"kind": "stream", "lanes": 4, "run": 2}),
+        )
+    }
+    assert built == {
+        "full": True,
+        "none": False,
+        "block": ups_data.BlockShuffle(block=dataset.samples_per_shard),
+        "mixed": ups_data.BlockShuffle(block=3, mixed=2),
+        "stream": ups_data.StreamShuffle(block=dataset.samples_per_shard, lanes=4, run=2),
+    }
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"kind": "none", "block": 3}, "kind: none takes no other key, not block"),
+        ({"kind": "block", "lanes": 3}, "kind: block takes block, mixed, not lanes"),
+        ({"kind": "stream", "mixed": 3}, "kind: stream takes block, lanes, run, not mixed"),
+        ({"kind": "blocks"}, "kind"),
+        ({"kind": "block", "block": 0}, "block"),
+        ({"kinds": "block"}, "unknown key 'kinds'. Did you mean 'kind'"),
+    ],
+)
+def test_orders_that_make_no_sense_are_refused(content: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        parse_record(ShuffleConfig, content, where="test")
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)

@@ -53,6 +53,16 @@ def test_full_training_with_sampling(make_config: MakeConfig, tmp_path: Path) ->
     assert [record.step for record in result.records] == list(range(1, 201))
 
 
+def test_the_order_of_samples_is_that_of_the_configuration(make_config: MakeConfig) -> None:
+    data = {"store": make_config().data.store, "batch_size": 4}
+    runs = [
+        train(make_config(steps=2, evaluations=1, data={**data, **changes}))
+        for changes in ({"shuffle": {"kind": "none"}}, {"shuffle": {"kind": "none"}}, {"shuffle": {"kind": "block"}})
+    ]
+    assert same_weights(runs[0], runs[1])
+    assert not same_weights(runs[0], runs[2])
+
+
 @pytest.mark.parametrize("num_workers", [0, 1])
 @pytest.mark.parametrize("stop", [2, 3, 5])
 def test_a_run_that_was_stopped_goes_on_to_the_same_bits(
