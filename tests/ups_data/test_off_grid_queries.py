@@ -17,10 +17,10 @@ from preprocess.pack import pack
 from preprocess.sources.off_grid import OffGridSource
 from tests.memory_source import MemorySource, even_nodes, wave_frames
 from tests.ups_data.storage.cases import GEOMETRIES, settings_for
-from tests.ups_data.storage.fault_server import serve_directory, serving
 from ups_data.errors import DatasetError, StateError
 from ups_data.schema import FieldSpec, OffGridSpec
 from ups_data.testing import DrawContract
+from ups_data.testing.fault_server import serve_directory, serving
 from ups_data.testing.store_contract import StoreContract, StoreTruth
 from ups_data.training import TrainConfig, train
 from ups_data.yaml_records import parse_record
