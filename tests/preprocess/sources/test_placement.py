@@ -36,8 +36,8 @@ def test_they_lie_in_the_domain_and_fill_it_evenly(specs: tuple[AxisSpec, ...]) 
         ends = (-1.0, 1.0) if spec.kind == "latitude" else (spec.lower, spec.upper)
         boxes = 4 * boxes + np.clip(4 * (even - ends[0]) / (ends[1] - ends[0]), 0, 3.999).astype(int)
     counts = np.bincount(boxes, minlength=4 ** len(specs))
-    # At random they would spread by the square root: 8 to 32.
-    assert np.abs(counts - 4096 / counts.size).max() <= 6
+    # At random they would spread by the square root, 8 to 32, and the worst of them by twice that and more.
+    assert np.abs(counts - 4096 / counts.size).max() <= 10
 
 
 def test_they_end_where_the_nodes_end() -> None:
