@@ -236,7 +236,8 @@ class FaultServer(http.server.ThreadingHTTPServer):
 
     def __init__(self, answer: Callable[..., Answer]) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
-        self.answer, self.plan, self.log = answer, no_faults, Log()
+        self.answer, self.log = answer, Log()
+        self.plan: Plan = no_faults
         self.closing = threading.Event()
         self._counting = threading.Lock()
         self._paths: list[str] = []
