@@ -13,11 +13,12 @@ Example: scripts/study_dealing.py --output study_dealing.json --plot dealing.svg
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import statistics
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -137,7 +138,7 @@ def main() -> int:
         content = {"machine": machine_line(), "rows": [vars(row) for row in found]}
         arguments.output.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     if arguments.plot is not None:
-        draw_by_ratio({name: by_ratio(found, name) for name in PLOTTED}, arguments.plot)
+        draw_by_ratio(by_ratio(found, PLOTTED), arguments.plot)
     return 0
 
 
@@ -283,15 +284,15 @@ def variance_of(table: PageTable, budgets: np.ndarray, sums: list[np.ndarray], *
     return float((lengths[:, None] * np.square(total - lengths @ total)).sum())
 
 
-def by_ratio(rows: list[Row], dealing: str) -> dict[str, dict[float, float]]:
-    """Return for both integrands the geometric mean over the fields that have this draw at every ratio shown."""
-    chosen = [row for row in rows if row.dealing == dealing]
-    fields = {row.field for row in chosen}
-    found: dict[str, dict[float, float]] = {"loss": {}, "gradient": {}}
-    for ratio in sorted({row.ratio for row in chosen}):
-        some = [row for row in chosen if row.ratio == ratio]
-        if {row.field for row in some} == fields:
-            for integrand, means in found.items():
+def by_ratio(rows: Sequence[Row], dealings: Sequence[str]) -> dict[str, dict[str, dict[float, float]]]:
+    """Return for each way, integrand and ratio the geometric mean over the fields that have all of these ways."""
+    members = [{row.field for row in rows if row.dealing == name} for name in dealings]
+    fields = set.intersection(*members)
+    found: dict[str, dict[str, dict[float, float]]] = {name: {"loss": {}, "gradient": {}} for name in dealings}
+    for name, ratio in itertools.product(dealings, sorted({row.ratio for row in rows})):
+        some = [row for row in rows if (row.dealing, row.ratio) == (name, ratio) and row.field in fields]
+        if len(some) == len(fields):
+            for integrand, means in found[name].items():
                 means[ratio] = statistics.geometric_mean([row.mean(integrand) for row in some])
     return found
 

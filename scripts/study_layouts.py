@@ -21,11 +21,12 @@ Example: scripts/study_layouts.py --output study_layouts.json --plot layouts.svg
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import statistics
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -110,10 +111,7 @@ def main() -> int:
         content = {"machine": machine_line(), "ratio": arguments.ratio, "rows": rows}
         arguments.output.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     if arguments.plot is not None:
-        lines = {
-            label: by_ratio([row for row in found if (row.layout, row.sampler) == key])
-            for key, label in PLOTTED.items()
-        }
+        lines = by_ratio(found, PLOTTED)
         draw_by_ratio(lines, arguments.plot)
     return 0
 
@@ -186,17 +184,25 @@ def worth_alone(importance: np.ndarray, ratio: float, values: np.ndarray) -> flo
     return float(uniform_variance(values, float(num_queries)).sum() / drawn.sum())
 
 
-def by_ratio(rows: Sequence[Multipliers]) -> dict[str, dict[float, float]]:
-    """Return for both integrands the geometric mean over fields and frames at each ratio that all fields can draw."""
-    fields = {row.field for row in rows}
-    found: dict[str, dict[float, float]] = {"loss": {}, "gradient": {}}
-    for ratio in sorted({row.ratio for row in rows}):
-        some = [row for row in rows if row.ratio == ratio]
-        if {row.field for row in some} == fields:
-            for integrand, means in found.items():
-                means[ratio] = statistics.geometric_mean(
-                    [statistics.geometric_mean(getattr(row, integrand)) for row in some]
-                )
+def by_ratio(
+    rows: Sequence[Multipliers], draws: Mapping[tuple[str, str], str]
+) -> dict[str, dict[str, dict[float, float]]]:
+    """Return for each draw, integrand and ratio the geometric mean over the fields that have all of these draws.
+
+    Args:
+        rows: what was measured.
+        draws: names of the lines, by layout and sampler; those that were not measured are left out.
+    """
+    lines = {label: [row for row in rows if (row.layout, row.sampler) == key] for key, label in draws.items()}
+    lines = {label: some for label, some in lines.items() if some}
+    fields = set.intersection(*({row.field for row in some} for some in lines.values()))
+    found: dict[str, dict[str, dict[float, float]]] = {label: {"loss": {}, "gradient": {}} for label in lines}
+    for label, ratio in itertools.product(lines, sorted({row.ratio for row in rows})):
+        some = [row for row in lines[label] if row.ratio == ratio and row.field in fields]
+        if len(some) == len(fields):
+            for integrand, means in found[label].items():
+                worth = [statistics.geometric_mean(getattr(row, integrand)) for row in some]
+                means[ratio] = statistics.geometric_mean(worth)
     return found
 
 
