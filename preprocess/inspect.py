@@ -42,7 +42,7 @@ class StoreSummary:
             "size_bytes": self.size_bytes,
             "part_bytes": self.part_bytes,
             "dense_bytes": self.dense_bytes,
-            "manifest": self.manifest.model_dump(mode="json", exclude={"files"}),
+            "manifest": {key: value for key, value in self.manifest.content().items() if key != "files"},
         }
 
     def to_tables(self) -> RenderableType:
