@@ -44,12 +44,3 @@ def test_a_benchmark_measures_each_ratio(
         assert content["rows"][1]["batch_bytes"] < 0.6 * content["rows"][0]["batch_bytes"]
     assert content["device"] in printed
     assert "dense" in printed
-
-
-@pytest.mark.slow
-def test_what_there_is_no_room_for_does_not_fit(run_script: Callable[..., str], folder: Path) -> None:
-    common = ["--case", "small-plane", "--ratios", "1", "0.1", "--device", "cpu", "--data", folder, "--steps", "1"]
-    output = folder / "limited.json"
-    printed = run_script("benchmark_memory_usage.py", *common, "--limit", "0.002", "--output", output, folder=folder)
-    assert printed.count("does not fit") == 2
-    assert [row["bytes"] for row in json.loads(output.read_text())["rows"]] == [None, None]
