@@ -192,6 +192,12 @@ def write_losses(outcomes: Sequence[Outcome], clock: Clock) -> str:
             if share > PROMISED_SHARE:
                 words = "never in its time" if math.isinf(share) else f"in {share:.0%} of its time"
                 lines.append(f"- {CASES[name].title}: {arm.name} reaches the dense error {words}.")
+        long = arms_of("longer", CASES[name])[1]
+        for arm in arms_of("time", CASES[name])[1:]:
+            pairs = pair_up(outcomes, name, arm, against=long)
+            if pairs and median(pair.gap for pair in pairs) > PROMISED_GAPS[arm.ratio]:
+                words = f"{_median_gap(pairs)} behind {long.name}, after the same steps"
+                lines.append(f"- {CASES[name].title}: {arm.name} is {words}.")
     for case in CASES.values():
         for arm in dict.fromkeys((*arms_of("steps", case), *arms_of("resolution", case), *arms_of("matrix", case))):
             pairs = pair_up(outcomes, case.name, arm)
@@ -200,7 +206,7 @@ def write_losses(outcomes: Sequence[Outcome], clock: Clock) -> str:
     found = "\n".join(lines) or "None."
     return f"""## Where sparse loses
 
-Every row above that misses half of the time, or at equal steps the gap promised at 256 x 256:
+Every row above that misses half of the time, or after the same steps the gap promised at 256 x 256:
 
 {found}
 """

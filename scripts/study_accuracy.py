@@ -9,8 +9,8 @@ matrix: four ratios by four samplers, with and without a curriculum, at equal st
 
 A finished run is a line of the output file: settings, and a curve of steps, CPU seconds, wall-clock seconds and dense
 test errors. The same command goes on where it was stopped. Tables and the picture are made from that file alone.
-Training runs in one thread; its CPU seconds do not depend on what else the machine does, as wall-clock seconds do.
-Evaluations count in neither.
+Training runs in one thread; its CPU seconds depend far less on what else the machine does than wall-clock seconds do
+(neighbours still share caches and memory). Evaluations count in neither.
 
 The winds are a file of Debian's package ferret-datasets (apt-get download ferret-datasets; dpkg-deb -x ...). The other
 fields are generated, which needs exponax: pip install "ups-data[demo,netcdf]".

@@ -88,7 +88,8 @@ def test_a_sparse_run_that_loses_is_told(study: ModuleType, pair: Any, tmp_path:
     told = report.read_text()
     lost = told.split("## Where sparse loses")[1]
     assert "uniform 0.1 is +25.0% behind at equal steps" in lost
-    assert recipe.name not in lost
+    assert f"{recipe.name} is +25.0% behind {long.arm.name}, after the same steps" in lost
+    assert f"{recipe.name} reaches" not in lost
     assert f"| {recipe.name} | 12 | 12.0 | 0.1000 | 28 % | 28% | held |" in told
     assert "in this share of that run's time:\n80% (monthly winds" in told
     assert f"| {long.arm.name} | 64 | 0.0800 | +0.0 % | +0.0% | 1.00 | 100 % |" in told
