@@ -32,7 +32,7 @@ def test_layouts_are_compared_on_shocks(run_script: Callable[..., str], tmp_path
 def test_ways_of_dealing_are_compared_on_shocks(run_script: Callable[..., str], tmp_path: Path) -> None:
     pytest.importorskip("exponax")
     output, plot = tmp_path / "study.json", tmp_path / "study.svg"
-    options = ("--fields", "burgers_1d", "--frames", 1, "--output", output, "--plot", plot)
+    options = ("--fields", "burgers_1d", "--frames", "1", "--output", output, "--plot", plot)
     printed = run_script("study_dealing.py", *options, folder=tmp_path)
     rows = json.loads(output.read_text())["rows"]
     worth = {row["dealing"]: row["loss"][0] for row in rows if row["ratio"] == 0.1}
