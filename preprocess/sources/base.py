@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Any, ClassVar
 
 import numpy as np
-from jaxtyping import Float64, Shaped
+from jaxtyping import Bool, Float64, Shaped
 
 from preprocess.sources.survey import Survey
 from ups_data.errors import SourceError
@@ -134,6 +134,11 @@ class Source(ABC):
     def read_mesh(self, trajectory: int) -> Mesh | None:  # noqa: ARG002  of the contract
         """Return the cells of a trajectory of kind `mesh`, None for other kinds."""
         return None
+
+    @property
+    def may_miss(self) -> Bool[np.ndarray, " channel"]:
+        """Whether values of each channel may be missing."""
+        return np.array([field.name in self.missing_fields for field in self.fields for _ in field.components])
 
     @property
     def subject(self) -> Subject:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -139,7 +138,7 @@ class OffGridSource(Source):
         Raises:
             SourceError: they are of another shape than was announced, or a value that may not miss is not finite.
         """
-        info, channels = self._grid.trajectories[trajectory], len(self._may_miss)
+        info, channels = self._grid.trajectories[trajectory], len(self.may_miss)
         step = max(1, _READ_BYTES // (info.num_points * channels * self.dtype.itemsize))
         for start in range(frames.start, frames.stop, step):
             chunk = self._grid.read_frames(trajectory, start, min(start + step, frames.stop))
@@ -155,7 +154,8 @@ class OffGridSource(Source):
         sound = np.isfinite(chunk)
         if sound.all():
             return
-        sound[:, self._may_miss] |= np.isnan(chunk[:, self._may_miss])
+        may_miss = self.may_miss
+        sound[:, may_miss] |= np.isnan(chunk[:, may_miss])
         if not sound.all():
             frame, channel, *node = np.unravel_index(int(np.argmin(sound)), chunk.shape)
             names = [name for field in self.fields for name in field.channel_names]
@@ -164,10 +164,6 @@ class OffGridSource(Source):
                 f"{tuple(map(int, node))} holds {chunk[frame, channel, *node]}, from which nothing can be "
                 f"interpolated. Mend the source, or declare what is missing where its format can"
             )
-
-    @cached_property
-    def _may_miss(self) -> Shaped[np.ndarray, " channel"]:
-        return np.array([field.name in self.missing_fields for field in self.fields for _ in field.components])
 
     def _count(self, info: TrajectoryInfo) -> int:
         spec = self.off_grid

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool, Shaped
+from jaxtyping import Shaped
 
 from preprocess.partition import Partition
 from preprocess.sources.base import Source
@@ -36,12 +36,6 @@ class Workbench:
     ledger: str
     dest: Path
     wanted: frozenset[str] | None = None
-
-    @property
-    def may_miss(self) -> Bool[np.ndarray, " channel"]:
-        """Whether values of each channel may be missing."""
-        fields, missing = self.source.fields, self.source.missing_fields
-        return np.array([field.name in missing for field in fields for _ in field.components])
 
     def is_wanted(self, path: str) -> bool:
         """Tell whether a file of the store, by its path below the folder, is to be written."""

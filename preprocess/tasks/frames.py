@@ -32,7 +32,7 @@ class FrameReader:
         plan = bench.partition.plan
         self._dtype, self._rule = np.dtype(plan.dtype), plan.rounding
         self.rounding_errors = np.zeros((2, plan.num_channels))
-        self._may_miss = bench.may_miss
+        self._may_miss = bench.source.may_miss
         self._shape = (plan.num_channels, *self._info.shape)
         self._length = int(max(1, bench.partition.block_bytes // bench.partition.frame_bytes[trajectory]))
         self._kept: Float[np.ndarray, "time channel *space"] | None = None
