@@ -6,11 +6,13 @@ import argparse
 import itertools
 import json
 import multiprocessing
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -37,6 +39,8 @@ Result = TypeVar("Result")
 
 Column = Callable[[dict[str, Any], dict[str, Any]], str]
 """The text of a row, given the row and the first one."""
+
+DOES_NOT_FIT = "does not fit"
 
 RATIOS = (1.0, 0.5, 0.3, 0.1, 0.05, 0.02)
 """1.0 is dense training; the others are importance draws."""
@@ -205,6 +209,58 @@ class Training:
             torch.cuda.synchronize(self.device)
 
 
+def add_memory_limit(parser: argparse.ArgumentParser) -> None:
+    """Let a benchmark be told what `call_limited` takes."""
+    help_text = "what a process may have resident (what the machine has available, less 1 GiB)"
+    parser.add_argument("--memory-gib", type=float, help=help_text)
+
+
+def call_limited(gib: float | None, function: Callable[..., Result], *arguments: object) -> Result | None:
+    """Call a function in a process of its own; None if it asks for more memory than it may have.
+
+    On a processor the process is ended as soon as it has more than `gib` resident, before the system would end it or
+    others; a GPU has a limit of its own.
+
+    Raises:
+        RuntimeError: the function failed; its process has printed why.
+    """
+    limit = int(gib * 2**30) if gib is not None else memory_figure("meminfo", "MemAvailable") - 2**30
+    context = multiprocessing.get_context("spawn")
+    here, there = context.Pipe(duplex=False)
+    process = context.Process(target=_answer, args=(there, function, arguments))
+    process.start()
+    there.close()
+    try:
+        while not here.poll(_LOOK_SECONDS):
+            if memory_figure(f"{process.pid}/status", "VmRSS") > limit:
+                return None
+        answer: Result | None = here.recv()
+        return answer
+    except EOFError as error:
+        process.join()
+        raise RuntimeError(f"{function.__name__} ended with exit status {process.exitcode}") from error
+    finally:
+        process.kill()
+        process.join()
+
+
+_LOOK_SECONDS = 0.005
+
+
+def _answer(pipe: Connection, function: Callable[..., object], arguments: Sequence[object]) -> None:
+    try:
+        pipe.send(function(*arguments))
+    except torch.OutOfMemoryError:
+        pipe.send(None)
+
+
+def memory_figure(place: str, name: str) -> int:
+    """Return a figure that Linux keeps in kB in a file below /proc, as bytes; 0 where it has none."""
+    content = (Path("/proc") / place).read_text(encoding="ascii")
+    found = re.search(rf"^{name}:\s+(\d+) kB", content, re.MULTILINE)
+    return 1024 * int(found.group(1)) if found else 0
+
+
 def make_parser(description: str | None) -> argparse.ArgumentParser:
     """Return a parser of what all benchmarks can be told."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -221,7 +277,8 @@ def publish(arguments: argparse.Namespace, rows: list[dict[str, Any]], columns: 
 
     Args:
         arguments: of the command line.
-        rows: a row a ratio, the first one that which the others are held against.
+        rows: a row a ratio, the first one that which the others are held against; of those that do not fit into memory,
+            `fits` is False.
         columns: by heading.
     """
     case, device = CASES[arguments.case], device_line(choose_device(arguments.device))
@@ -230,7 +287,8 @@ def publish(arguments: argparse.Namespace, rows: list[dict[str, Any]], columns: 
         table.add_column(heading, justify="right")
     for row in rows:
         ratio = "dense" if row["ratio"] == 1 else f"{row['ratio']:g}"
-        table.add_row(ratio, *(text(row, rows[0]) for text in columns.values()))
+        cells = [text(row, rows[0]) for text in columns.values()] if row["fits"] else [DOES_NOT_FIT]
+        table.add_row(ratio, *cells)
     console = rich.console.Console(width=None if sys.stdout.isatty() else 120)
     console.print(f"{case.what}; {device}; {machine_line()}", table)
     if arguments.output is not None:
@@ -248,9 +306,9 @@ def device_line(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
 
 
-def saved(value: float, dense: float) -> str:
-    """Return what share of the dense value is saved, in words."""
-    return f"{1 - value / dense:.0%}"
+def saving(name: str) -> Column:
+    """Return a column: what share of a figure of the dense run is saved."""
+    return lambda row, dense: f"{1 - row[name] / dense[name]:.0%}" if dense["fits"] else "-"
 
 
 def take_in_turns(runs: Sequence[Training], *, rounds: int, steps: int) -> list[list[Taken]]:

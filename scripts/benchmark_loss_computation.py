@@ -68,7 +68,7 @@ def measure(case: Case, arguments: argparse.Namespace, folder: Path) -> list[dic
                 if turn:  # the first one warms up
                     taken.setdefault((number, term), []).append(seconds)
     return [
-        {"ratio": ratio, **{term: statistics.median(taken[number, term]) for term in TERMS}}
+        {"ratio": ratio, "fits": True, **{term: statistics.median(taken[number, term]) for term in TERMS}}
         for number, ratio in enumerate(arguments.ratios)
     ]
 

@@ -11,64 +11,70 @@ Example: scripts/benchmark_memory_usage.py --case plane
 
 from __future__ import annotations
 
+import argparse
 import os
-import re
 import sys
 import tempfile
 from pathlib import Path
 
 import torch
 
-from benchmark_cases import CASES, Training, call_apart, choose_device, make_parser, make_store, publish, saved
+from benchmark_cases import (
+    CASES,
+    Training,
+    add_memory_limit,
+    call_limited,
+    choose_device,
+    make_parser,
+    make_store,
+    memory_figure,
+    publish,
+    saving,
+)
 from ups_data.storage import open_store
 
 # Naming the threshold also keeps glibc from raising it; processes read it when they start.
 _ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": "131072", "MALLOC_TRIM_THRESHOLD_": "131072"}
-_STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+_RESET = Path("/proc/self/clear_refs")
 
 COLUMNS = {
     "MiB": lambda row, _: f"{row['bytes'] / 2**20:.0f}",
-    "saved": lambda row, dense: saved(row["bytes"], dense["bytes"]),
+    "saved": saving("bytes"),
 }
 
 
 def main() -> int:
     """Measure and print a table."""
     parser = make_parser(__doc__)
+    add_memory_limit(parser)
     parser.add_argument("--steps", type=int, default=3, help="steps of each ratio (3)")
     arguments = parser.parse_args()
     os.environ.update(_ALLOCATOR)
     with tempfile.TemporaryDirectory() as temporary:
         store = make_store(CASES[arguments.case], arguments.data or Path(temporary))
-        found = [
-            call_apart(measure, arguments.case, store, ratio, arguments.steps, arguments.device)
-            for ratio in arguments.ratios
-        ]
-    rows = [{"ratio": ratio, "bytes": peak} for ratio, peak in zip(arguments.ratios, found, strict=True)]
+        found = [call_limited(arguments.memory_gib, measure, store, ratio, arguments) for ratio in arguments.ratios]
+    rows = [
+        {"ratio": ratio, "fits": peak is not None, "bytes": peak}
+        for ratio, peak in zip(arguments.ratios, found, strict=True)
+    ]
     publish(arguments, rows, COLUMNS)
     return 0
 
 
-def measure(case: str, store: Path, ratio: float, steps: int, device_name: str) -> int:
+def measure(store: Path, ratio: float, arguments: argparse.Namespace) -> int:
     """Return the bytes that steps take at most."""
-    device = choose_device(device_name)
-    training = Training(CASES[case], open_store(store), ratio, device=device)
+    device = choose_device(arguments.device)
+    training = Training(CASES[arguments.case], open_store(store), ratio, device=device)
+    before = memory_figure("self/status", "VmRSS")
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-        before = 0
     else:
         _RESET.write_text("5")  # the largest resident memory counts from here
-        before = resident("VmRSS")
-    for _ in range(steps):
+    for _ in range(arguments.steps):
         training.step()
-    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else resident("VmHWM") - before
-
-
-def resident(name: str) -> int:
-    """Return a figure of this process that Linux keeps in kB, as bytes."""
-    found = re.search(rf"^{name}:\s+(\d+) kB", _STATUS.read_text(encoding="ascii"), re.MULTILINE)
-    assert found is not None
-    return 1024 * int(found.group(1))
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return memory_figure("self/status", "VmHWM") - before
 
 
 if __name__ == "__main__":

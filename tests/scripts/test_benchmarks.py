@@ -44,3 +44,14 @@ def test_a_benchmark_measures_each_ratio(
         assert content["rows"][1]["batch_bytes"] < 0.6 * content["rows"][0]["batch_bytes"]
     assert content["device"] in printed
     assert "dense" in printed
+
+
+@pytest.mark.slow
+def test_what_does_not_fit_is_told(run_script: Callable[..., str], folder: Path) -> None:
+    """No process that has loaded torch gets by with 64 MiB; one that fits gives its answer as ever."""
+    output = folder / "limited.json"
+    common = ["--case", "small-plane", "--ratios", "1", "0.05", "--device", "cpu", "--data", folder, "--output", output]
+    for script in ("benchmark_memory_usage.py", "benchmark_training_speed.py"):
+        printed = run_script(script, *common, "--memory-gib", "0.0625", folder=folder)
+        assert [row["fits"] for row in json.loads(output.read_text())["rows"]] == [False, False]
+        assert printed.count("does not fit") == 2
