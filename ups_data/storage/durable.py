@@ -15,7 +15,7 @@ FileContent = bytes | memoryview | Iterable[bytes]
 
 
 def write_durably(path: Path, content: FileContent, *, dest: Path, staging: Path | None = None) -> None:
-    """Write a file under another name, sync it, give it its name, and sync the directory.
+    """Write a file under another name, sync it, give it its name, and sync the directories that this changed.
 
     Args:
         path: the file.
@@ -27,9 +27,11 @@ def write_durably(path: Path, content: FileContent, *, dest: Path, staging: Path
         StoreError: the disk is full, read-only, or failed, or `staging` is gone; nothing of the file is left.
     """
     try:
-        with _staged(path, content, staging=staging, sync=True) as staged:
+        with _staged(path, content, staging=staging, sync=True) as (staged, made):
             staged.replace(path)
-        sync_directory(path.parent)
+        # Together, so that a file system that keeps a journal writes it once for the name and for new directories.
+        for folder in (path.parent, *made):
+            sync_directory(folder)
     except OSError as error:
         raise StoreError(f"cannot write {path}: {error.strerror or error}; nothing at {dest} was changed") from error
 
@@ -75,7 +77,7 @@ def write_scratch(path: Path, content: FileContent, *, staging: Path) -> None:
         StoreError: the disk is full, read-only, or failed, or `staging` is gone; nothing of the file is left.
     """
     try:
-        with _staged(path, content, staging=staging, sync=False) as staged:
+        with _staged(path, content, staging=staging, sync=False) as (staged, _):
             staged.replace(path)
     except OSError as error:
         raise StoreError(f"cannot write {path}: {error.strerror or error}") from error
@@ -102,8 +104,12 @@ def sync_directory(path: Path) -> None:
 
 
 @contextmanager
-def _staged(path: Path, content: FileContent, *, staging: Path | None, sync: bool) -> Iterator[Path]:
-    """Write a file under a name that nobody else has, be it on another machine, and remove what is left of it."""
+def _staged(path: Path, content: FileContent, *, staging: Path | None, sync: bool) -> Iterator[tuple[Path, list[Path]]]:
+    """Write a file under a name that nobody else has, be it on another machine, and remove what is left of it.
+
+    Yields:
+        It, and the directories whose names changed to make room for it: to be synced.
+    """
     staged = _staged_name(path, path.parent if staging is None else staging)
     made = _make_directory(path.parent) if staging is None else []
     try:
@@ -114,9 +120,7 @@ def _staged(path: Path, content: FileContent, *, staging: Path | None, sync: boo
                 os.fsync(handle.fileno())
         # After the file, which is refused where `staging` is gone: then nothing shall be made there.
         made += _make_directory(path.parent)
-        for folder in made if sync else ():
-            sync_directory(folder)
-        yield staged
+        yield staged, made
     except BaseException:
         staged.unlink(missing_ok=True)
         raise

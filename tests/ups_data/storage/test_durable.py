@@ -41,6 +41,16 @@ def test_one_file_is_synced_named_and_its_folder_synced(tmp_path: Path, calls: l
     assert calls == ["file", "name", "folder"]
 
 
+def test_new_directories_are_synced_with_the_name(tmp_path: Path, calls: list[str]) -> None:
+    staging = tmp_path / "staging"
+    staging.mkdir()
+    durable.write_durably(tmp_path / "c" / "0" / "0", b"0", dest=tmp_path, staging=staging)
+    # The directories: that of the file, and those that hold the new ones.
+    assert calls == ["file", "name"] + ["folder"] * 3
+    assert (tmp_path / "c" / "0" / "0").read_bytes() == b"0"
+    assert not list(staging.iterdir())
+
+
 def test_of_files_that_cannot_be_written_nothing_is_left(tmp_path: Path) -> None:
     (tmp_path / "b").write_bytes(b"no folder")
     files = {tmp_path / "a" / "0": b"0", tmp_path / "b" / "0": b"0"}
