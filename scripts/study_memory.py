@@ -11,7 +11,6 @@ Example: scripts/study_memory.py --points 1e6 1e7 1e8
 from __future__ import annotations
 
 import argparse
-import resource
 import subprocess
 import sys
 import tempfile
@@ -24,6 +23,7 @@ import rich.table
 
 from machine import machine_line
 from preprocess.convert import convert
+from preprocess.memory import largest_resident_bytes
 from preprocess.settings import ConvertSettings
 from preprocess.sources import open_source
 
@@ -94,8 +94,7 @@ def convert_here(folder: Path) -> int:
     """Convert, and print the largest resident size in bytes and the seconds."""
     started = time.perf_counter()
     convert(open_source([folder / "cube.yaml"]), folder / "store", ConvertSettings(splits={"train": 1.0}))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    print(peak, time.perf_counter() - started)
+    print(largest_resident_bytes(), time.perf_counter() - started)
     return 0
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import resource
-import sys
 import tempfile
 import time
 import tracemalloc
@@ -19,6 +17,7 @@ from jaxtyping import Float64, Shaped
 from preprocess.convert import Progress, convert
 from preprocess.forecast.records import FrameReads, Memory, Sample
 from preprocess.inspect import part_of
+from preprocess.memory import largest_resident_bytes
 from preprocess.partition import BLOCK_BYTES
 from preprocess.plan import ConvertPlan, plan_conversion
 from preprocess.prove import LayoutReport, recommend_layout
@@ -156,7 +155,7 @@ class SampleConverter:
         report("sample", 0, 4)
         # The first one imports what a conversion needs; its time is no measure.
         peak, run = self._trace(first)
-        base = _resident_bytes()
+        base = largest_resident_bytes()
         report("sample", 1, 4)
         tiny = min((self._run(first) for _ in range(2)), key=lambda run: run.seconds)
         report("sample", 2, 4)
@@ -287,11 +286,6 @@ def _time_frames(store: Store) -> FrameReads:
         stored_seconds=best(lambda: store.read_frames(0, [0], channels)) if stored else None,
         rebuilt_seconds=best(rebuild),
     )
-
-
-def _resident_bytes() -> int:
-    """Return the most memory that this process has had so far."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def _held_bytes(plan: ConvertPlan) -> tuple[int, int]:
