@@ -9,7 +9,9 @@ import pytest
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems are asked by getrusage alone")
 def test_what_the_starting_process_had_does_not_count() -> None:
     # Bytes that are all zero would not be resident.
-    child = "from preprocess.memory import largest_resident_bytes as f; a = f(); b = b'x' * (200 * 2**20); print(a, f())"
+    child = (
+        "from preprocess.memory import largest_resident_bytes as f; a = f(); b = b'x' * (200 * 2**20); print(a, f())"
+    )
     parent = (
         "import subprocess, sys; held = b'x' * (600 * 2**20); "
         f"print(subprocess.run([sys.executable, '-c', {child!r}], capture_output=True, text=True, check=True).stdout)"
