@@ -15,7 +15,7 @@ from ups_data.dataset import QueryDataset
 from ups_data.loader import QueryLoader, build_loader
 from ups_data.loader_stats import LoaderStats
 from ups_data.samplers import DenseSampler, Sampler
-from ups_data.training.config import DataConfig
+from ups_data.training.data_config import DataConfig
 
 _ID_BYTES = 4
 

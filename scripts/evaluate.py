@@ -1,7 +1,8 @@
 #!/usr/bin/env python
 """Evaluate a checkpoint on every point of a split: scripts/evaluate.py CHECKPOINT [STORE].
 
-Values are normalised by the statistics of the store that the model was trained on, whichever store is evaluated.
+Values are normalised by the statistics of the store that the model was trained on, whichever store is evaluated; those
+of a mixture are pooled over its stores. Without STORE a model of a mixture is evaluated on all of them and on each.
 
 Example: scripts/evaluate.py runs/darcy/last.safetensors data/darcy_32 --split test
 """
@@ -15,17 +16,16 @@ from typing import Annotated
 import rich.console
 import typer
 
-import ups_data
 from ups_data.errors import UpsDataError
-from ups_data.samplers import DenseSampler
 from ups_data.training import Checkpoint, DenseErrors, evaluate, find_device
+from ups_data.training.run_data import open_tests
 
 OK, MISUSE = 0, 2
 
 
 def main(
     checkpoint: Annotated[Path, typer.Argument(help="last.safetensors of a run.")],
-    store: Annotated[str | None, typer.Argument(help="A store; that of the run otherwise.")] = None,
+    store: Annotated[str | None, typer.Argument(help="A store; that or those of the run otherwise.")] = None,
     *,
     split: Annotated[str | None, typer.Option("--split", help="The run's test split otherwise.")] = None,
     device: Annotated[str, typer.Option("--device", help="As torch names it.")] = "cpu",
@@ -40,23 +40,26 @@ def main(
     if as_json:
         print(json.dumps(errors.to_dict()))
         return
-    print(f"relative L2 {errors.relative_l2:.4f} on {errors.num_samples} samples")
-    for name in errors.vrmse:
-        print(f"{name}: VRMSE {errors.vrmse[name]:.4f}, nRMSE {errors.nrmse[name]:.4f}")
+    for title, part in {"": errors, **{f"{name}: ": part for name, part in errors.stores.items()}}.items():
+        print(f"{title}relative L2 {part.relative_l2:.4f} on {part.num_samples} samples")
+        for name in part.vrmse:
+            print(f"{title}{name}: VRMSE {part.vrmse[name]:.4f}, nRMSE {part.nrmse[name]:.4f}")
 
 
 def evaluate_checkpoint(
     checkpoint: Checkpoint, store: str | None = None, *, split: str | None = None, device: str = "cpu"
 ) -> DenseErrors:
-    """Evaluate on another store, or on that of the run."""
-    data = checkpoint.header.config.data.with_all_targets()
-    opened = data.open() if store is None else ups_data.open_store(store)
-    dataset = data.build(
-        opened, DenseSampler(), split=split or data.test_split, statistics=checkpoint.header.statistics
-    )
-    checkpoint.header.problem.check_data(dataset)
+    """Evaluate on another store, or on that or those of the run."""
+    header = checkpoint.header
+    data = header.config.data
+    if store is not None:
+        data = data.model_copy(update={"store": store, "mixture": None, "queries": None})
+    tests = open_tests(data, header.statistics, split=split)
+    for dataset in tests.values():
+        header.problem.check_data(dataset)
     chosen = find_device(device)
-    return evaluate(checkpoint.build_model().to(chosen), dataset, device=chosen)
+    model = checkpoint.build_model().to(chosen)
+    return DenseErrors.over({name: evaluate(model, dataset, device=chosen) for name, dataset in tests.items()})
 
 
 if __name__ == "__main__":

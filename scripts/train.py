@@ -53,6 +53,8 @@ def main(
         print(json.dumps({"step": last.step, "seconds": last.seconds, **result.errors.to_dict()}))
     else:
         print(f"{output}: relative L2 {result.errors.relative_l2:.4f} on {result.errors.num_samples} test samples")
+        for name, errors in result.errors.stores.items():
+            print(f"{name}: relative L2 {errors.relative_l2:.4f} on {errors.num_samples} of them")
 
 
 def run(config: TrainConfig, output: Path, *, resume: bool) -> TrainResult:
@@ -95,7 +97,10 @@ def run(config: TrainConfig, output: Path, *, resume: bool) -> TrainResult:
             if record.relative_l2 is not None:
                 fields["error"] = f"{record.relative_l2:.4f}"
                 if not ERRORS.is_terminal:
-                    ERRORS.print(f"step {record.step}, {record.seconds:.1f} s: relative L2 {record.relative_l2:.4f}")
+                    parts = [f"{name} {error:.4f}" for name, error in (record.store_errors or {}).items()]
+                    of_each = f" ({', '.join(parts)})" if parts else ""
+                    line = f"step {record.step}, {record.seconds:.1f} s: relative L2 {record.relative_l2:.4f}{of_each}"
+                    ERRORS.print(line, markup=False)
             bar.update(task, completed=record.progress, **fields)
 
         return train(config, output=output, resume=resume, report=show)

@@ -230,7 +230,9 @@ def hand_over(batch: Any) -> Any:
 def _room_of(datasets: Sequence[QueryDataset], *, constant: bool, padded: bool) -> Room:
     """Return what the batches of some datasets are padded to, nothing where they need not be of one shape."""
     shape = None
-    if padded and datasets[0].geometry == "grid":
+    shapes = {dataset.store.manifest.geometry.shape for dataset in datasets}
+    ragged = None in shapes or len(shapes) > 1
+    if padded and ragged and datasets[0].geometry == "grid":
         shape = tuple(np.array([dataset.largest_shape for dataset in datasets]).max(axis=0).tolist())
     if not constant:
         return Room(shape=None if shape is None else (0,) * len(shape))

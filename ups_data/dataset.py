@@ -237,8 +237,8 @@ class QueryDataset(torch.utils.data.Dataset[SparseSample]):
         fields: fields of inputs and targets alike; all by default.
         input_fields, target_fields: fields of one side, where they differ.
         normalize: True for values normalised by the store's train statistics, False for physical units.
-        statistics: statistics to normalise by instead, one record for each channel of the store; those of the training
-            store when a model is evaluated on another one.
+        statistics: statistics to normalise by instead, one record for each channel of inputs and targets, found by its
+            name; those of the training store when a model is evaluated on another one.
         dtype: `float32` or `float64`, of all floating-point tensors.
         estimand: what weighted sums over the queries estimate: the `mean` over the N points that may be drawn, or the
             `integral` over the domain, by the measures of their cells; what the store's manifest says if None. Points
@@ -496,12 +496,13 @@ class QueryDataset(torch.utils.data.Dataset[SparseSample]):
                     f"training store (store.manifest.statistics), or normalize=False"
                 )
             statistics = manifest.statistics
-        if tuple(record.channel for record in statistics) != manifest.channel_names:
+        found, names = {record.channel: record for record in statistics}, manifest.channel_names
+        if missing := [names[channel] for side in sides for channel in side if names[channel] not in found]:
             raise DatasetError(
-                f"statistics are of channels {[record.channel for record in statistics]}, the store has "
-                f"{list(manifest.channel_names)}"
+                f"statistics are of channels {sorted(found)}, and samples of {self.store.location} have {missing[0]!r} "
+                f"too; leave it out by fields=, or give statistics of it"
             )
-        maps = [Normaliser.from_statistics(tuple(statistics[channel] for channel in side)) for side in sides]
+        maps = [Normaliser.from_statistics(tuple(found[names[channel]] for channel in side)) for side in sides]
         return Normalisers(input=maps[0], target=maps[1])
 
     def _read_pages(self, place: tuple[int, int], frames: tuple[int, ...], draw: PageDraw) -> _Queries:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -180,6 +181,34 @@ class FieldStatistics:
             max=float(values.max[channel]),
             **changes,
         )
+
+
+def pool_statistics(parts: Sequence[Sequence[ChannelStatistics]]) -> tuple[ChannelStatistics, ...]:
+    """Return the statistics of several stores as if they were one: every value counts alike, whichever store it is of.
+
+    Changes from frame to frame are left out: the records do not tell how many there were.
+
+    Args:
+        parts: records of the same channels, in the same order, of each store.
+    """
+    return tuple(_pool(records) for records in zip(*parts, strict=True))
+
+
+def _pool(records: tuple[ChannelStatistics, ...]) -> ChannelStatistics:
+    count = np.array([record.count for record in records], dtype=np.int64)
+    shares = count / count.sum()
+    means = np.array([record.mean for record in records])
+    mean = float(shares @ means)
+    spread = np.square([record.std for record in records]) + np.square(means - mean)
+    return ChannelStatistics(
+        channel=records[0].channel,
+        count=int(count.sum()),
+        mean=mean,
+        std=float(np.sqrt(shares @ spread)),
+        rms=float(np.sqrt(shares @ np.square([record.rms for record in records]))),
+        min=min(record.min for record in records),
+        max=max(record.max for record in records),
+    )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

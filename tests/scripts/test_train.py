@@ -68,6 +68,54 @@ def test_a_fresh_run_trains_evaluates_and_goes_on(run: Run, store_path: Path, tm
     assert json.loads(again.stdout)["relative_l2"] == told["relative_l2"]
 
 
+@pytest.fixture(scope="module")
+def fine_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a store of the same fields as `store_path`, on another grid."""
+    path: Path = tmp_path_factory.mktemp("fine") / "store"
+    frames = [10 * wave_frames((32, 24), num_frames=4, seed=seed) for seed in range(3)]
+    convert(MemorySource.grid(frames, splits=["train", "train", "test"]), path, ConvertSettings(page_points=8))
+    return path
+
+
+def write_mixture(folder: Path, **stores: Path) -> Path:
+    path, lines = folder / "mixture.yaml", [f"    {name}: {{store: {store}}}" for name, store in stores.items()]
+    path.write_text("\n".join([f"base: {CONFIG}", "data:", "  mixture:", "   stores:", *lines, ""]))
+    return path
+
+
+def test_a_mixture_trains_evaluates_and_goes_on(run: Run, store_path: Path, fine_path: Path, tmp_path: Path) -> None:
+    """Errors are told for each store and for all; one of the stores is evaluated as it is with the others."""
+    config = write_mixture(tmp_path, coarse=store_path, fine=fine_path)
+    result = run("train", config, *SMALL, "--output", "run", "--json")
+    assert result.exit_code == 0, result.stderr
+    trained = json.loads(result.stdout)
+    assert {name: part["num_samples"] for name, part in trained["stores"].items()} == {"coarse": 3, "fine": 3}
+    evaluated = run("evaluate", "run/last.safetensors", "--json")
+    assert evaluated.exit_code == 0, evaluated.stderr
+    errors = json.loads(evaluated.stdout)
+    assert errors["num_samples"] == 6
+    assert errors["relative_l2"] == pytest.approx(trained["relative_l2"], rel=1e-5)
+    for name, path in {"coarse": store_path, "fine": fine_path}.items():
+        alone = json.loads(run("evaluate", "run/last.safetensors", path, "--json").stdout)
+        assert alone == errors["stores"][name]
+    lines = run("evaluate", "run/last.safetensors").stdout.splitlines()
+    titles = [line.partition(" relative L2")[0] for line in lines if "relative L2" in line]
+    assert titles[1:] == ["coarse:", "fine:"]
+    again = run("train", config, *SMALL, "--output", "run", "--resume", "--json")
+    assert json.loads(again.stdout) == trained
+    assert "on a mixture of stores, coarse" in told(run("rollout", "run/last.safetensors"))
+
+
+def test_mixtures_that_do_not_fit_are_told(run: Run, store_path: Path, line_path: Path, tmp_path: Path) -> None:
+    config = write_mixture(tmp_path, plane=store_path, line=line_path)
+    both = told(run("train", config, *SMALL, "--output", "run"))
+    assert f"'line' ({line_path}) and 'plane' ({store_path}) of data.mixture: they are of 1 dimensions and" in both
+    assert "give one of them" in told(run("train", config, *SMALL, f"data.store={store_path}", "--output", "run"))
+    nearest = told(run("train", config, *SMALL, "data.mixture.stores.line.wieght=2", "--output", "run"))
+    assert "'wieght'. Did you mean 'weight'" in nearest
+    assert not Path("run").exists()
+
+
 def told(result: Result) -> str:
     """Return the one line of an error; there is nothing else, no traceback among it."""
     assert result.exit_code == 2, result.stdout + result.stderr

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ups_data.statistics import FieldStatistics, Moments, Normaliser
+from ups_data.statistics import FieldStatistics, Moments, Normaliser, pool_statistics
 
 
 @given(cuts=st.lists(st.integers(1, 99), max_size=5), offset=st.floats(-1e4, 1e4))
@@ -54,3 +54,22 @@ def test_constant_channel_is_only_shifted() -> None:
     normaliser = Normaliser.from_statistics(statistics.records(("a", "b")))
     assert normaliser.mean.tolist() == [5.0, 2.0]
     assert normaliser.scale.tolist() == [1.0, 2.0]
+
+
+@given(cut=st.integers(1, 59), offset=st.floats(-1e3, 1e3))
+def test_pooled_records_are_those_of_all_values(cut: int, offset: float) -> None:
+    values = np.random.default_rng(1).normal(size=(2, 60))
+    values[:, cut:] += offset
+    parts = []
+    for part in (values[:, :cut], values[:, cut:]):
+        statistics = FieldStatistics(2)
+        statistics.update(part, part)
+        parts.append(statistics.records(("a", "b")))
+    for channel, record in enumerate(pool_statistics(parts)):
+        truth = values[channel]
+        assert (record.channel, record.count) == ("ab"[channel], 60)
+        assert (record.min, record.max) == (truth.min(), truth.max())
+        assert record.mean == pytest.approx(truth.mean(), rel=1e-10, abs=1e-10)
+        assert record.std == pytest.approx(truth.std(), rel=1e-9)
+        assert record.rms == pytest.approx(np.sqrt(np.square(truth).mean()), rel=1e-10)
+        assert record.delta_mean is None

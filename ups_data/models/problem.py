@@ -8,12 +8,11 @@ import pydantic
 import torch
 from jaxtyping import Float
 
-from ups_data.coordinates import Domain
 from ups_data.dataset import QueryDataset
 from ups_data.errors import ConfigError, DatasetError
 from ups_data.schema import GeometryKind, Record
 
-_CONSTANT = 1e-6  # a spread below this share of the mean is rounding, not variation
+CONSTANT = 1e-6  # a spread below this share of the mean is rounding, not variation
 
 
 class FieldChannels(Record):
@@ -78,7 +77,7 @@ class ProblemSpec(Record):
             missing_inputs=dataset.missing_inputs,
             parameter_mean=tuple(parameter.mean for parameter in dataset.parameters),
             parameter_scale=tuple(
-                parameter.std if parameter.std > _CONSTANT * abs(parameter.mean) else 1.0
+                parameter.std if parameter.std > CONSTANT * abs(parameter.mean) else 1.0
                 for parameter in dataset.parameters
             ),
             time_step=abs(step) or 1.0,
@@ -92,19 +91,7 @@ class ProblemSpec(Record):
             DatasetError: another geometry or dimension, other axes that are periodic, fields or parameters; names it,
                 and the store.
         """
-        domain = dataset.domain
-        # Of a mesh the model takes the points.
-        kinds = ["a grid" if kind == "grid" else "points" for kind in (self.geometry, dataset.geometry)]
-        parameters = [f"{count} parameters" for count in (len(self.parameter_mean), len(dataset.parameters))]
-        pairs = (
-            ("on", *kinds),
-            ("of", f"{self.dims} dimensions", f"{len(domain.names)} dimensions"),
-            ("with periodic axes", _periodic_names(self), _periodic_names(domain)),
-            ("with the input fields", _names(self.input_fields), _names(_channels(dataset, "input"))),
-            ("with the target fields", _names(self.target_fields), _names(_channels(dataset, "target"))),
-            ("with", *parameters),
-        )
-        for what, own, other in pairs:
+        for (what, own), (_, other) in zip(traits_of(self), traits_of(dataset), strict=True):
             if own != other:
                 raise DatasetError(
                     f"the model was made for data {what} {own}, {dataset.store.location} is {what} {other}; choose a "
@@ -162,13 +149,26 @@ class ProblemSpec(Record):
         return (nodes - self.lower[axis]) / (self.upper[axis] - self.lower[axis])
 
 
+def traits_of(kind: ProblemSpec | QueryDataset) -> tuple[tuple[str, str], ...]:
+    """Return in words what all data of one model have in common, each with its preposition, in the same order."""
+    if isinstance(kind, ProblemSpec):
+        axes, periodic = kind.axis_names, kind.periodic
+        fields, num_parameters = (kind.input_fields, kind.target_fields), len(kind.parameter_mean)
+    else:
+        axes, periodic = kind.domain.names, kind.domain.periodic
+        fields, num_parameters = (_channels(kind, "input"), _channels(kind, "target")), len(kind.parameters)
+    return (
+        ("on", "a grid" if kind.geometry == "grid" else "points"),  # of a mesh the model takes the points
+        ("of", f"{len(axes)} dimensions"),
+        ("with periodic axes", ", ".join(name for name, wraps in zip(axes, periodic, strict=True) if wraps) or "none"),
+        ("with the input fields", _names(fields[0])),
+        ("with the target fields", _names(fields[1])),
+        ("with", f"{num_parameters} parameters"),
+    )
+
+
 def _names(fields: tuple[FieldChannels, ...]) -> str:
     return ", ".join(f"{field.name} ({field.channels})" for field in fields)
-
-
-def _periodic_names(kind: ProblemSpec | Domain) -> str:
-    names = kind.axis_names if isinstance(kind, ProblemSpec) else kind.names
-    return ", ".join(name for name, wraps in zip(names, kind.periodic, strict=True) if wraps) or "none"
 
 
 def _channels(dataset: QueryDataset, side: Literal["input", "target"]) -> tuple[FieldChannels, ...]:

@@ -53,7 +53,8 @@ class CheckpointHeader(Record):
         version: of this record.
         config: the run, with all defaults that it was started with.
         problem: what the model was built for.
-        statistics: train statistics of all channels of the training store, to normalise other stores by.
+        statistics: train statistics of all channels of the training store, to normalise other stores by; those of the
+            channels of a mixture that are in use, pooled over its stores.
         progress: how far the run had come.
     """
 

@@ -9,13 +9,11 @@ import pydantic
 import torch
 
 import ups_data
-from ups_data.dataset import QueryDataset
 from ups_data.errors import ConfigError
 from ups_data.models import OperatorConfig
-from ups_data.order import BlockShuffle, Shuffle, StreamShuffle
 from ups_data.samplers import DenseSampler, FeedbackRule, Sampler
-from ups_data.schema import ChannelStatistics, Estimand, Record
-from ups_data.storage import Store
+from ups_data.schema import Record
+from ups_data.training.data_config import AtLeastOne, AtLeastZero, DataConfig
 from ups_data.training.losses import LossConfig
 from ups_data.training.schedules import RampConfig, ScheduledCount, ScheduledShare, schedule_of
 from ups_data.yaml_records import parse_record
@@ -27,124 +25,6 @@ _KINDS: dict[str, Callable[..., Sampler]] = {
     "balanced": ups_data.BalancedSampler,
     "importance": ups_data.ImportanceSampler,
 }
-
-AtLeastOne = Annotated[int, pydantic.Field(ge=1)]
-AtLeastZero = Annotated[int, pydantic.Field(ge=0)]
-
-
-class WindowConfig(Record):
-    """Which frames make a sample; see `ups_data.Window`."""
-
-    inputs: AtLeastOne = 1
-    targets: AtLeastOne = 1
-    stride: AtLeastOne = 1
-    lead: AtLeastZero = 1
-    drawn_targets: AtLeastOne | None = None
-
-
-class ShuffleConfig(Record):
-    """In which order samples come; see `ups_data.BlockShuffle` and `ups_data.StreamShuffle`, which have the defaults.
-
-    Attributes:
-        kind: `full` permutes all samples of an epoch, `none` keeps their order, `block` mixes whole blocks of
-            neighbours, `stream` goes through the store in sequence.
-        block: samples of a block, of `block` and `stream`; what a shard of the store holds if None.
-        mixed: blocks that `block` mixes.
-        lanes, run: places that `stream` reads side by side, and neighbours that it reads at once.
-    """
-
-    kind: Literal["full", "none", "block", "stream"] = "full"
-    block: AtLeastOne | None = None
-    mixed: AtLeastOne | None = None
-    lanes: AtLeastOne | None = None
-    run: AtLeastOne | None = None
-
-    @pydantic.model_validator(mode="after")
-    def _keys_belong_to_the_kind(self) -> Self:
-        taken = {"block": {"block", "mixed"}, "stream": {"block", "lanes", "run"}}.get(self.kind, set())
-        if foreign := sorted(set(self.model_dump(exclude={"kind"}, exclude_none=True)) - taken):
-            allowed = f"takes {', '.join(sorted(taken))}" if taken else "takes no other key"
-            raise ValueError(f"kind: {self.kind} {allowed}, not {', '.join(foreign)}")
-        return self
-
-    def build(self, dataset: QueryDataset) -> Shuffle:
-        """Return the order of a dataset's samples."""
-        if self.kind in {"full", "none"}:
-            return self.kind == "full"
-        sizes = {"block": dataset.samples_per_shard, **self.model_dump(exclude={"kind"}, exclude_none=True)}
-        return BlockShuffle(**sizes) if self.kind == "block" else StreamShuffle(**sizes)
-
-
-class DataConfig(Record):
-    """Where samples come from.
-
-    Attributes:
-        store: path of the store.
-        queries: path of another store of the same trajectories whose points are trained on, such as points between the
-            nodes of a grid; evaluation stays on all points of `store`.
-        split, test_split: splits to train and to evaluate on.
-        window: frames of a sample.
-        input_fields, target_fields: names; all fields if None.
-        batch_size: samples of a batch.
-        num_workers: worker processes.
-        shuffle: in which order samples come.
-        test_samples: evaluate on at most so many samples, spread evenly over the split; on all if None.
-    """
-
-    store: str | None = None
-    queries: str | None = None
-    split: str = "train"
-    test_split: str = "test"
-    window: WindowConfig = WindowConfig()
-    input_fields: tuple[str, ...] | None = None
-    target_fields: tuple[str, ...] | None = None
-    batch_size: AtLeastOne = 16
-    num_workers: AtLeastZero = 0
-    shuffle: ShuffleConfig = ShuffleConfig()
-    test_samples: AtLeastOne | None = None
-
-    def open(self) -> Store:
-        """Open the store.
-
-        Raises:
-            ConfigError: none is named.
-        """
-        if self.store is None:
-            raise ConfigError("no store is named; set data.store in the configuration, or data.store=PATH behind it")
-        return ups_data.open_store(self.store)
-
-    def open_queries(self) -> Store | None:
-        """Open the store whose points are trained on, None where it is that of the inputs."""
-        return None if self.queries is None else ups_data.open_store(self.queries)
-
-    def with_all_targets(self) -> Self:
-        """Return the same with all target frames of the window in every sample."""
-        return self.model_copy(update={"window": self.window.model_copy(update={"drawn_targets": None})})
-
-    def build(
-        self,
-        store: Store,
-        sampler: Sampler,
-        *,
-        split: str,
-        seed: int = 0,
-        statistics: tuple[ChannelStatistics, ...] | None = None,
-        estimand: Estimand | None = None,
-        queries: Store | None = None,
-    ) -> QueryDataset:
-        """Return the dataset of a split with these fields and this window."""
-        return QueryDataset(
-            store,
-            sampler=sampler,
-            queries=queries,
-            split=split,
-            window=ups_data.Window(**self.window.model_dump()),
-            seed=seed,
-            input_fields=self.input_fields,
-            target_fields=self.target_fields,
-            statistics=statistics,
-            estimand=estimand,
-        )
 
 
 class FeedbackConfig(Record):

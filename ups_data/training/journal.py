@@ -34,6 +34,7 @@ class StepRecord:
         batch_bytes: bytes of the batches.
         relative_l2: dense test error, where this step was followed by an evaluation.
         vrmse: the same by field.
+        store_errors: `relative_l2` by store, of a mixture.
     """
 
     step: int
@@ -46,6 +47,7 @@ class StepRecord:
     batch_bytes: int
     relative_l2: float | None = None
     vrmse: dict[str, float] | None = None
+    store_errors: dict[str, float] | None = None
 
 
 @runtime_checkable
@@ -137,6 +139,7 @@ class Journal:
             "time/waited_share": record.waited / max(record.seconds, 1e-9),
             **({} if record.relative_l2 is None else {"test/relative_l2": record.relative_l2}),
             **{f"test/vrmse/{name}": value for name, value in (record.vrmse or {}).items()},
+            **{f"test/relative_l2/{name}": value for name, value in (record.store_errors or {}).items()},
         }
         for name, value in figures.items():
             self._board.add_scalar(name, value, record.step)

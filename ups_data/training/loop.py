@@ -16,7 +16,6 @@ from ups_data.collate import SparseBatch
 from ups_data.errors import ConfigError, TrainingError
 from ups_data.loader import build_loader
 from ups_data.models import NeuralOperator, ProblemSpec
-from ups_data.samplers import DenseSampler
 from ups_data.training import ranks
 from ups_data.training.checkpoint import (
     Checkpoint,
@@ -30,6 +29,7 @@ from ups_data.training.config import TrainConfig
 from ups_data.training.journal import Journal, StepRecord
 from ups_data.training.metrics import DenseErrors, evaluate
 from ups_data.training.objective import Objective, compile_model
+from ups_data.training.run_data import RunData
 from ups_data.transfer import DeviceLoader
 
 
@@ -147,21 +147,18 @@ class _Run:
 
     def __init__(self, config: TrainConfig, device: torch.device) -> None:
         self.config, self.device = config, device
-        store, data = config.data.open(), config.data
-        sampler, queries = config.sampler.build(), data.open_queries()
-        dataset = data.build(store, sampler, split=data.split, seed=config.seed, queries=queries)
-        self.statistics = store.manifest.statistics
+        data = config.data
+        self.data = RunData.open(data, config.sampler.build(), seed=config.seed)
         loader = build_loader(
-            dataset,
+            self.data.train,
             batch_size=data.batch_size,
             num_workers=data.num_workers,
-            shuffle=data.shuffle.build(dataset),
+            shuffle=data.shuffle.build(self.data.train),
             pin_memory=self.device.type == "cuda",
             constant_shape=config.compile,
         )
         self.loader = DeviceLoader(loader, self.device)
-        self.test = data.with_all_targets().build(store, DenseSampler(), split=data.test_split)
-        self.model = _build_model(config, ProblemSpec.of(dataset)).to(self.device)
+        self.model = _build_model(config, self.data.problem).to(self.device)
         self.average = _copy_of(self.model) if config.optimizer.ema_decay else None
         if config.compile:
             compile_model(self.model)
@@ -241,7 +238,7 @@ class _Run:
         (loss,) = ranks.sum_over_ranks([float(total.detach()) / ranks.world_size()], self.device)
         if not math.isfinite(loss):
             raise TrainingError(
-                f"the loss is {loss} at step {self.number} on samples {batch.sample_ids.tolist()}; look at these, or "
+                f"the loss is {loss} at step {self.number} on samples {_name_samples(batch)}; look at these, or "
                 f"lower optimizer.learning_rate={self.config.optimizer.learning_rate:g}"
             )
         if self.loader.wants_feedback:
@@ -251,25 +248,30 @@ class _Run:
         self._step.add(batch, loss=loss, samples=samples)
 
     def evaluate(self) -> DenseErrors:
-        """Return the dense errors on the test samples."""
-        count = min(self.config.data.test_samples or len(self.test), len(self.test))
-        samples = np.linspace(0, len(self.test) - 1, count).round().astype(int).tolist()
-        return self._evaluate_together(samples)
+        """Return the dense errors on the test samples, of all stores and of each.
 
-    def _evaluate_together(self, samples: list[int]) -> DenseErrors:
-        """Evaluate some samples on each rank, and put the means together."""
-        own = samples[ranks.rank() :: ranks.world_size()]
-        model, names = self.average or self.model, [field.name for field in self.model.problem.target_fields]
-        errors = None
-        if own:
-            errors = evaluate(model, self.test, samples=own, device=self.device)
+        Each rank evaluates some samples of every store; the means are put together.
+        """
+        model, rank, world_size = self.average or self.model, ranks.rank(), ranks.world_size()
+        parts: dict[str | None, DenseErrors] = {}
+        for name, dataset in self.data.tests.items():
+            count = min(self.config.data.test_samples or len(dataset), len(dataset))
+            samples = np.linspace(0, len(dataset) - 1, count).round().astype(int).tolist()
+            own = samples[rank::world_size]
+            found = evaluate(model, dataset, samples=own, device=self.device) if own else None
+            parts[name] = self._put_together(found)
+        return DenseErrors.over(parts)
+
+    def _put_together(self, own: DenseErrors | None) -> DenseErrors:
+        """Return the errors over the samples of all ranks, of which one may have none."""
         if ranks.world_size() == 1:
-            assert errors is not None
-            return errors
+            assert own is not None
+            return own
+        names = [field.name for field in self.model.problem.target_fields]
         sums = [0.0] * (2 + 2 * len(names))
-        if errors is not None:
-            means = [errors.relative_l2, *errors.vrmse.values(), *errors.nrmse.values(), 1.0]
-            sums = [len(own) * mean for mean in means]
+        if own is not None:
+            means = [own.relative_l2, *own.vrmse.values(), *own.nrmse.values(), 1.0]
+            sums = [own.num_samples * mean for mean in means]
         *totals, count = ranks.sum_over_ranks(sums, self.device)
         relative, *rest = (total / count for total in totals)
         return DenseErrors(
@@ -285,7 +287,7 @@ class _Run:
             header=CheckpointHeader(
                 config=self.config,
                 problem=self.model.problem,
-                statistics=self.statistics,
+                statistics=self.data.statistics,
                 progress=Progress(
                     step=self.number,
                     seconds=self.seconds,
@@ -330,6 +332,7 @@ class _Run:
             batch_bytes=step.num_bytes,
             relative_l2=self.errors.relative_l2 if self.errors else None,
             vrmse=self.errors.vrmse if self.errors else None,
+            store_errors=_store_errors(self.errors),
         )
 
     def _num_evaluations(self) -> int:
@@ -352,6 +355,21 @@ class _Run:
         decay = min(self.config.optimizer.ema_decay, (1 + self.number) / (10 + self.number))
         for kept, new in zip(self.average.parameters(), self.model.parameters(), strict=True):
             kept.lerp_(new, 1 - decay)
+
+
+def _store_errors(errors: DenseErrors | None) -> dict[str, float] | None:
+    """Return the relative errors of the stores of a mixture, None where there is one store or no evaluation."""
+    stores = {} if errors is None else errors.stores
+    return {name: part.relative_l2 for name, part in stores.items()} or None
+
+
+def _name_samples(batch: SparseBatch) -> str:
+    """Return the samples of a batch by their numbers, and by their stores in a mixture."""
+    origin, numbers = batch.origin, batch.sample_ids.tolist()
+    if origin is not None and origin.sources is not None:
+        names = [name for name, _ in origin.sources]
+        return ", ".join(f"{number} of {name!r}" for number, name in zip(numbers, names, strict=False))
+    return f"{numbers}" if origin is None or origin.dataset is None else f"{numbers} of {origin.dataset!r}"
 
 
 def _build_model(config: TrainConfig, problem: ProblemSpec) -> NeuralOperator:

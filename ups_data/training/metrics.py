@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import asdict, dataclass, field
+from typing import Any, Self
 
 import torch
 from jaxtyping import Bool, Float
@@ -27,16 +27,41 @@ class DenseErrors:
         vrmse: rms(p - y) / std(y) by field, over frames, points and channels of a sample; y about its channel means.
         nrmse: rms(p - y) / rms(y) by field.
         num_samples: samples that were evaluated.
+        stores: the same of each store of a mixture, by its name; empty where there is one store. The errors above are
+            then the means over the samples of all of them.
     """
 
     relative_l2: float
     vrmse: dict[str, float]
     nrmse: dict[str, float]
     num_samples: int
+    stores: dict[str, DenseErrors] = field(default_factory=dict)
+
+    @classmethod
+    def over(cls, parts: Mapping[str | None, DenseErrors]) -> Self:
+        """Return the errors over the samples of several stores, with those of each; of one under None, as they are."""
+        several, total = list(parts.values()), sum(part.num_samples for part in parts.values())
+
+        def mean(values: list[float]) -> float:
+            if len(values) == 1:
+                return values[0]
+            return sum(part.num_samples * value for part, value in zip(several, values, strict=True)) / total
+
+        names = several[0].vrmse
+        return cls(
+            relative_l2=mean([part.relative_l2 for part in several]),
+            vrmse={name: mean([part.vrmse[name] for part in several]) for name in names},
+            nrmse={name: mean([part.nrmse[name] for part in several]) for name in names},
+            num_samples=total,
+            stores={name: part for name, part in parts.items() if name is not None},
+        )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the content as JSON knows it."""
-        return asdict(self)
+        """Return the content as JSON knows it; `stores` is left out where it is empty."""
+        content = {key: value for key, value in asdict(self).items() if key != "stores"}
+        return content | (
+            {"stores": {name: part.to_dict() for name, part in self.stores.items()}} if self.stores else {}
+        )
 
 
 @torch.no_grad()

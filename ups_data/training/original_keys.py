@@ -31,6 +31,7 @@ import ups_data
 from ups_data.errors import ConfigError
 from ups_data.schema import Record
 from ups_data.training.config import TrainConfig, merge_sections
+from ups_data.training.run_data import RunData
 from ups_data.yaml_records import parse_record
 
 SECTION = "training"
@@ -124,8 +125,8 @@ def translate(content: Mapping[str, Any], *, where: str) -> dict[str, Any]:
     """Return a configuration's content with its section `training`, if it has one, put into our keys.
 
     Args:
-        content: sections of a configuration; `data.store` must name a store where epochs or an importance metric are
-            given.
+        content: sections of a configuration; `data` must name a store, or a mixture, where epochs or an importance
+            metric are given.
         where: the file, for messages.
 
     Raises:
@@ -176,7 +177,7 @@ class _Run:
         """Batches of a pass over the training split."""
         if self._batches is None:
             data = self.config.data
-            dataset = data.build(data.open(), ups_data.DenseSampler(), split=data.split)
+            dataset = RunData.open(data, ups_data.DenseSampler(), seed=0).train
             self._batches = len(ups_data.build_loader(dataset, batch_size=data.batch_size))
         return self._batches
 
@@ -298,14 +299,15 @@ def _kind(mode: str | None) -> str:
 
 def _check_metric(metric: str, run: _Run, where: str) -> None:
     """Refuse a metric that has no part in the store's maps."""
-    store = run.config.data.open()
-    metrics = store.manifest.importance.metrics
-    if metric not in metrics:
-        raise ConfigError(
-            f"{where}: training.importance_metric is {metric}, and the maps of {store.location} are of "
-            f"{', '.join(sorted(metrics))}; importance is computed when a store is converted: leave the key out, or "
-            f"convert again with --importance {metric}"
-        )
+    for part in run.config.data.parts.values():
+        store = part.open()
+        metrics = store.manifest.importance.metrics
+        if metric not in metrics:
+            raise ConfigError(
+                f"{where}: training.importance_metric is {metric}, and the maps of {store.location} are of "
+                f"{', '.join(sorted(metrics))}; importance is computed when a store is converted: leave the key out, "
+                f"or convert again with --importance {metric}"
+            )
 
 
 def _refuse_repeats(sections: Mapping[str, Any], ours: Mapping[str, Any], where: str) -> None:

@@ -7,7 +7,7 @@ from ups_data.errors import ConfigError
 from ups_data.samplers import Linear, PageSampler
 from ups_data.samplers.point_sampler import PointSampler
 from ups_data.training import TrainConfig, load_config
-from ups_data.training.config import ShuffleConfig
+from ups_data.training.data_config import ShuffleConfig
 from ups_data.yaml_records import parse_record
 
 CONFIGS = Path(__file__).parents[3] / "configs"
@@ -145,3 +145,46 @@ def test_a_device_that_is_not_there_is_refused() -> None:
 def test_a_run_without_a_store_says_how_to_name_one() -> None:
     with pytest.raises(ConfigError, match=r"data\.store=PATH"):
         TrainConfig(steps=1).data.open()
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ("{mixtures: {}}", "unknown key 'mixtures'. Did you mean 'mixture'"),
+        ("{mixture: {store: {}}}", "in data.mixture, has the unknown key 'store'. Did you mean 'stores'"),
+        (
+            "{mixture: {stores: {a: {store: x, wieght: 2}}}}",
+            "in data.mixture.stores.a, .*'wieght'. Did you mean 'weight'",
+        ),
+        ("{mixture: {stores: {a: {weight: 2}}}}", "lacks the key 'data.mixture.stores.a.store'"),
+        ("{mixture: {stores: {a: {store: x, weight: 0}}}}", "data.mixture.stores.a.weight: .* greater than 0, got 0"),
+        (
+            "{mixture: {stores: {a: {store: x, weight: 1}, b: {store: y}}}}",
+            "every store a weight or none of them: b has",
+        ),
+        ("{mixture: {stores: {a: {store: x}}, batches: mixed}}", "data.mixture.batches: .*'homogeneous' or 'padded'"),
+        ("{mixture: {stores: {}}}", "data.mixture.stores: .*at least 1 item"),
+        (
+            "{store: x, mixture: {stores: {a: {store: x}}}}",
+            "store and mixture both say where samples come from; give one",
+        ),
+        ("{queries: x, mixture: {stores: {a: {store: x}}}}", "give mixture.stores.NAME.queries instead"),
+    ],
+)
+def test_mixtures_that_are_none_are_told(tmp_path: Path, data: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load_config(write(tmp_path / "run.yaml", f"steps: 5\ndata: {data}\n"))
+
+
+def test_a_mixture_is_changed_store_by_store(tmp_path: Path) -> None:
+    """Also by a file above the one that names one store; the order of the stores does not matter."""
+    write(tmp_path / "one.yaml", "steps: 5\ndata: {store: x}\n")
+    stores = "{b: {store: y, weight: 2}, a: {store: x, weight: 1, queries: z}}"
+    text = f"base: one.yaml\ndata: {{store: null, mixture: {{stores: {stores}}}}}\n"
+    config = load_config(write(tmp_path / "run.yaml", text), ["data.mixture.stores.b.weight=3"])
+    assert config.data.mixture is not None
+    assert config.data.mixture.weights == {"a": 1, "b": 3}
+    assert list(config.data.parts) == ["a", "b"]
+    assert config.data.parts["a"].queries == "z"
+    with pytest.raises(ConfigError, match=r"on a mixture of stores, a \(x\), b \(y\), and this is done with one"):
+        config.data.open()

@@ -15,6 +15,7 @@ import pytest
 import torch
 import yaml
 
+from tests.memory_source import MemorySource, wave_frames
 from ups_data.training import Checkpoint, TrainConfig
 from ups_data.training.journal import CHECKPOINT_NAME, LOG_NAME
 
@@ -70,6 +71,32 @@ def test_two_ranks_train_as_one_process_does(write_config, tmp_path, batch_size,
     logs = [json.loads((tmp_path / name / LOG_NAME).read_text()) for name in ("1", "2")]
     assert logs[1]["loss"] == pytest.approx(logs[0]["loss"], rel=1e-5)
     assert logs[1]["samples"] == logs[0]["samples"] == batch_size * accumulate
+
+
+def test_two_ranks_train_on_a_mixture_as_one_process_does(write_config, convert_source, tmp_path) -> None:
+    """A step of a batch of each store; the errors of each store are those of all ranks too."""
+    store = yaml.safe_load(write_config().read_text())["data"]["store"]
+    frames = [20 * wave_frames((8, 8), num_frames=4, seed=seed) for seed in range(3)]
+    source = MemorySource.grid(frames, periodic=True, splits=["train", "train", "test"])
+    other = convert_source(source, page_points=4, num_strata=2).location
+    config = write_config(
+        data={"mixture": {"stores": {"one": {"store": store}, "other": {"store": other}}}, "batch_size": 5},
+        optimizer={"accumulate": 4, "clip_norm": 1e9},
+        steps=1,
+        evaluations=1,
+    )
+    found = [launch(config, tmp_path / str(ranks), ranks=ranks) for ranks in (1, 2)]
+    one, two = (Checkpoint.load(tmp_path / name / CHECKPOINT_NAME) for name in ("1", "2"))
+    moments = {name: tensor for name, tensor in one.optimizer.items() if name.endswith("exp_avg")}
+    size = torch.cat([tensor.flatten() for tensor in moments.values()]).norm()
+    assert size > 0
+    for name, tensor in moments.items():
+        assert float((two.optimizer[name] - tensor).norm() / size) < 1e-5, name
+    assert one.header.progress.loader == two.header.progress.loader
+    assert {name: part["num_samples"] for name, part in found[0]["stores"].items()} == {"one": 4, "other": 3}
+    for name, part in found[0]["stores"].items():
+        assert found[1]["stores"][name]["relative_l2"] == pytest.approx(part["relative_l2"], rel=1e-4)
+        assert found[1]["stores"][name]["num_samples"] == part["num_samples"]
 
 
 def test_two_ranks_learn_the_same_emphasis_as_one_process(write_config, tmp_path) -> None:
