@@ -109,6 +109,7 @@ def test_a_state_of_another_mixture_is_refused(members: dict[str, ups_data.Query
         "weights": ups_data.MixtureDataset(members, weights={**weights, "cloud": 2}, epoch_batches=8),
         "epoch_batches": ups_data.MixtureDataset(members, weights=weights, epoch_batches=3),
         "pressure": ups_data.MixtureDataset({**members, "pressure": all_fields}, weights=weights, epoch_batches=8),
+        "datasets": ups_data.MixtureDataset(dict(reversed(members.items())), weights=weights, epoch_batches=8),
     }
     for key, other in others.items():
         with pytest.raises(StateError, match=f"the state was saved with {key}="):

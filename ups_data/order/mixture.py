@@ -66,6 +66,7 @@ class MixtureOrder:
         """Return what a saved state is held against."""
         first = next(iter(self.orders.values())).identity()
         return {
+            "datasets": list(self.orders),  # whose order decides between those whose turns fall together
             "num_samples": {name: order.num_samples for name, order in self.orders.items()},
             "weights": dict(zip(self.orders, self.weights, strict=True)),
             "epoch_batches": len(self),
@@ -127,6 +128,7 @@ class BlendOrder:
         """Return what a saved state is held against."""
         turns = self.turns.identity()
         return {
+            "datasets": list(self.sizes),
             "num_samples": dict(self.sizes),
             "weights": dict(zip(self.sizes, self.weights, strict=True)),
             "epoch_samples": self.turns.num_samples,
