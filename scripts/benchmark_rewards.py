@@ -23,9 +23,9 @@ import torch
 from jaxtyping import Float64, Int64
 
 from machine import machine_line
-from ups_data.dataset import SparseSample
 from ups_data.inference import ConservationReward, Integrals, PointSet, Predictor, RewardConfig, RolloutState
 from ups_data.inference.state import LATENT
+from ups_data.sample import SparseSample
 from ups_data.samplers import DenseSampler, FixedSampler, Sampler, UniformSampler
 from ups_data.training import Checkpoint
 

@@ -24,7 +24,6 @@ import rich.table
 import typer
 from jaxtyping import Float
 
-from ups_data.dataset import SparseSample
 from ups_data.errors import ConfigError, DatasetError, UpsDataError
 from ups_data.inference import (
     Predictor,
@@ -40,6 +39,7 @@ from ups_data.inference import (
     rollout_ttc,
 )
 from ups_data.models import NeuralOperator
+from ups_data.sample import SparseSample
 from ups_data.samplers import FixedSampler
 from ups_data.training import Checkpoint
 from ups_data.yaml_records import parse_record, parse_yaml

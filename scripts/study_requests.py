@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import ups_data
-from ups_data.dataset import SparseSample
+from ups_data.sample import SparseSample
 
 
 @dataclass(frozen=True, kw_only=True)

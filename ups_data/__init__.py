@@ -13,11 +13,12 @@ from ups_data.errors import UpsDataError
 
 if TYPE_CHECKING:
     from ups_data.collate import SparseBatch, collate_samples
-    from ups_data.dataset import QueryDataset, SparseSample, Window
+    from ups_data.dataset import QueryDataset
     from ups_data.loader import QueryLoader, build_loader, dataloader_arguments
     from ups_data.mixture import MixtureDataset
     from ups_data.order import BlockShuffle, StreamShuffle
     from ups_data.progress import track
+    from ups_data.sample import SparseSample
     from ups_data.samplers import (
         AdaptiveSampler,
         BalancedSampler,
@@ -37,12 +38,15 @@ if TYPE_CHECKING:
     from ups_data.storage import CacheOptions, RemoteOptions, Store, open_store
     from ups_data.streaming import decode_queries
     from ups_data.transfer import DeviceLoader
+    from ups_data.window import Window
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "ups_data.collate": ("SparseBatch", "collate_samples"),
-    "ups_data.dataset": ("QueryDataset", "SparseSample", "Window"),
+    "ups_data.dataset": ("QueryDataset",),
+    "ups_data.sample": ("SparseSample",),
+    "ups_data.window": ("Window",),
     "ups_data.loader": ("QueryLoader", "build_loader", "dataloader_arguments"),
     "ups_data.mixture": ("MixtureDataset",),
     "ups_data.order": ("BlockShuffle", "StreamShuffle"),

@@ -11,11 +11,12 @@ import numpy as np
 import torch
 
 from ups_data.collate import BatchCost, BatchOrigin, Room, SparseBatch, collate_samples
-from ups_data.dataset import QueryDataset, SparseSample
+from ups_data.dataset import QueryDataset
 from ups_data.errors import StateError, WorkerError
 from ups_data.feedback import Feedback
 from ups_data.mixture import MixtureDataset, members_of
 from ups_data.order import BatchRequest, Order
+from ups_data.sample import SparseSample
 from ups_data.samplers import DrawKey
 from ups_data.storage.byte_store import ReadCount
 

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 
-from ups_data.dataset import Normalisers, SparseSample
 from ups_data.errors import DatasetError
+from ups_data.sample import Normalisers, SparseSample
 
 _ALIGNMENT = 8
 

@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float, Float64, Int, Int64, Shaped
 from ups_data.coordinates import Domain, coordinates_of, grid_measures
 from ups_data.errors import DatasetError, suggest
 from ups_data.pages import CellDraw, PageDraw, PointDraw
-from ups_data.random import Stream, generator
+from ups_data.sample import Normalisers, SparseSample
 from ups_data.samplers import DrawKey, Sampler
 from ups_data.schema import ChannelStatistics, Estimand, FieldSpec, ParameterSpec
 from ups_data.statistics import Normaliser
@@ -23,130 +23,11 @@ from ups_data.storage import Store, ZarrStore
 from ups_data.storage.companion import check_same_trajectories
 from ups_data.storage.read_ahead import ReadAhead
 from ups_data.storage.rows import RowReader
+from ups_data.window import Window
 
 _VALUE_SHARDS = "pages/values/c/"
 _AHEAD_BYTES = 64 * 2**20
 _DTYPES = {"float32": torch.float32, "float64": torch.float64}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Window:
-    """Which frames make one sample.
-
-    With the first input frame at f, the inputs are f, f + stride, ... (`inputs` of them) and the targets are
-    last input + lead * stride, last input + (lead + 1) * stride, ... (`targets` of them).
-
-    With `drawn_targets`, a sample has so many of these target frames, drawn without replacement for each sample and
-    epoch, whatever points are drawn. Every frame is drawn with probability drawn_targets / targets exactly, so the mean
-    over a sample's frames is an unbiased estimate of that over all target frames of the window. `target_frames` and
-    `target_times` tell which they are. A sample has the same points at all of its target frames; with
-    `drawn_targets=1` each frame has points of its own.
-
-    Attributes:
-        inputs: number of input frames, at least 1.
-        targets: number of target frames, at least 1.
-        stride: frames from one to the next.
-        lead: strides from the last input to the first target; 0 for a steady problem, where input fields and target
-            fields belong to the same frame.
-        drawn_targets: target frames that a sample has, from 1 to `targets`; all of them if None.
-    """
-
-    inputs: int = 1
-    targets: int = 1
-    stride: int = 1
-    lead: int = 1
-    drawn_targets: int | None = None
-
-    def __post_init__(self) -> None:
-        if min(self.inputs, self.targets, self.stride) < 1 or self.lead < 0:
-            raise DatasetError(
-                f"a window needs inputs, targets and stride of at least 1 and lead of at least 0, got {self}"
-            )
-        if self.drawn_targets is not None and not 1 <= self.drawn_targets <= self.targets:
-            raise DatasetError(f"drawn_targets lies between 1 and targets={self.targets}, got {self.drawn_targets}")
-
-    @property
-    def span(self) -> int:
-        """Frames from the first to the last of a window, both counted."""
-        return (self.inputs - 1 + self.lead + self.targets - 1) * self.stride + 1
-
-    def input_frames(self, first: int) -> tuple[int, ...]:
-        """Return the input frames of the window that begins at `first`."""
-        return tuple(first + number * self.stride for number in range(self.inputs))
-
-    def target_frames(self, first: int) -> tuple[int, ...]:
-        """Return all target frames of the window that begins at `first`."""
-        start = first + (self.inputs - 1 + self.lead) * self.stride
-        return tuple(start + number * self.stride for number in range(self.targets))
-
-    def draw_targets(self, first: int, key: DrawKey) -> tuple[int, ...]:
-        """Return the target frames, rising, of a sample whose window begins at `first`."""
-        frames = self.target_frames(first)
-        if self.drawn_targets is None:
-            return frames
-        random = generator(seed=key.seed, stream=Stream.FRAMES, words=(key.sample, key.epoch))
-        chosen = random.permutation(self.targets)[: self.drawn_targets]
-        return tuple(frames[number] for number in sorted(chosen.tolist()))
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Normalisers:
-    """The maps that took physical values to those of a batch, for its inputs and its targets."""
-
-    input: Normaliser
-    target: Normaliser
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class SparseSample:
-    """One training sample: the encoder's whole input, and the drawn points.
-
-    Attributes:
-        sample_id: number of the sample in its dataset.
-        trajectory: number of the trajectory in the store.
-        input_frames, target_frames: frame numbers in the trajectory.
-        inputs: (T_in, C, *space) on grids, (T_in, C, N) for points.
-        input_axes: node coordinates of each axis on grids, () for points.
-        input_coords: (N, D) for points, None on grids.
-        query_coords: (Q, D), physical.
-        query_targets: (T_out, Q, C).
-        input_valid: like `inputs`, False where a value is missing and `inputs` holds 0; None where none ever is.
-        target_valid: like `query_targets`, as above.
-        stratum_queries: (S,), drawn points of each stratum, which the queries come in the order of; 0 for all of a
-            trajectory with fewer strata than the store. None unless the sampler learns from losses.
-        query_weights: (Q,), 0 on padding; the sum over q of weight * f estimates the mean of f over all points that
-            have values, or its integral over the domain, see `QueryDataset`.
-        query_index: (Q,), point ids, -1 on padding.
-        parameters: (K,), physical.
-        input_times, target_times: (T_in,), (T_out,), physical.
-        normalisers: the maps that were applied to inputs and to targets.
-        targets_drawn: whether target frames of the window are left out, see `Window`.
-    """
-
-    sample_id: int
-    trajectory: int
-    input_frames: tuple[int, ...]
-    target_frames: tuple[int, ...]
-    inputs: Float[torch.Tensor, "time_in channel *space"]
-    input_axes: tuple[Float[torch.Tensor, " _"], ...]
-    input_coords: Float[torch.Tensor, "point dim"] | None
-    query_coords: Float[torch.Tensor, "query dim"]
-    query_targets: Float[torch.Tensor, "time_out query channel_out"]
-    query_weights: Float[torch.Tensor, " query"]
-    query_index: Int[torch.Tensor, " query"]
-    parameters: Float[torch.Tensor, " parameter"]
-    input_times: Float[torch.Tensor, " time_in"]
-    target_times: Float[torch.Tensor, " time_out"]
-    normalisers: Normalisers
-    input_valid: Bool[torch.Tensor, "time_in channel *space"] | None = None
-    target_valid: Bool[torch.Tensor, "time_out query channel_out"] | None = None
-    stratum_queries: Int[torch.Tensor, " stratum"] | None = None
-    targets_drawn: bool = False
-
-    @property
-    def query_mask(self) -> Bool[torch.Tensor, " query"]:
-        """True on drawn points, False on padding."""
-        return self.query_index >= 0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -259,7 +140,7 @@ class QueryDataset(torch.utils.data.Dataset[SparseSample]):
         sampler: Sampler,
         queries: Store | None = None,
         split: str = "train",
-        window: Window = Window(),  # a frozen record
+        window: Window = Window(),  # noqa: B008  a frozen record
         seed: int = 0,
         fields: Sequence[str] | None = None,
         input_fields: Sequence[str] | None = None,

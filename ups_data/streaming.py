@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Shaped
 
-from ups_data.dataset import QueryDataset, SparseSample
+from ups_data.dataset import QueryDataset
 from ups_data.errors import CorruptionError, DatasetError
+from ups_data.sample import SparseSample
 from ups_data.storage import ZarrStore
 from ups_data.storage.rows import HeldRows
 from ups_data.storage.shard import ArraySpec

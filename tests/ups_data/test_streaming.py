@@ -19,8 +19,8 @@ import ups_data
 from preprocess.pack import pack
 from tests.memory_source import MemorySource, wave_frames
 from tests.ups_data.storage.cases import GEOMETRIES, make_store
-from ups_data.dataset import SparseSample
 from ups_data.errors import CorruptionError, DatasetError
+from ups_data.sample import SparseSample
 from ups_data.storage.tar_writer import write_tar_store
 from ups_data.streaming import SampleStream
 

@@ -9,11 +9,11 @@ import numpy as np
 import pydantic
 from jaxtyping import Float, Float64
 
-from ups_data.dataset import SparseSample
 from ups_data.errors import ConfigError, DatasetError, suggest
 from ups_data.inference.points import PointSet
 from ups_data.inference.state import RolloutState
 from ups_data.models import NeuralOperator, ProblemSpec
+from ups_data.sample import SparseSample
 from ups_data.schema import Record
 
 Weight = Annotated[float, pydantic.Field(ge=0, allow_inf_nan=False)]

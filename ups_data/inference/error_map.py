@@ -17,7 +17,6 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Float64, Int64
 
-from ups_data.dataset import Normalisers, SparseSample, Window
 from ups_data.errors import ConfigError, UpsDataError
 from ups_data.importance import Geometry, GridGeometry, RootMeanSquareMetric, Subject
 from ups_data.importance.error import path_of, pin_error
@@ -26,9 +25,11 @@ from ups_data.inference.fit import find_misfit
 from ups_data.inference.points import PointSet
 from ups_data.inference.state import LATENT, RolloutState
 from ups_data.models import NeuralOperator
+from ups_data.sample import Normalisers, SparseSample
 from ups_data.schema import FieldSpec
 from ups_data.statistics import Normaliser
 from ups_data.training.checkpoint import Checkpoint, CheckpointHeader
+from ups_data.window import Window
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

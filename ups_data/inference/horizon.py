@@ -10,13 +10,13 @@ import numpy as np
 import torch
 from jaxtyping import Float, Float64
 
-from ups_data.dataset import SparseSample
 from ups_data.errors import DatasetError
 from ups_data.inference.predictor import Predictor
 from ups_data.inference.rollout import iterate_rollout
 from ups_data.inference.spectra import power_spectrum, uniform_lengths
 from ups_data.inference.state import PHYSICAL, RolloutPlan, RolloutState
 from ups_data.models import NeuralOperator
+from ups_data.sample import SparseSample
 from ups_data.training.metrics import dense_errors
 
 

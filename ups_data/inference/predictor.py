@@ -10,13 +10,14 @@ import torch
 from jaxtyping import Float
 
 import ups_data
-from ups_data.dataset import QueryDataset, SparseSample
+from ups_data.dataset import QueryDataset
 from ups_data.errors import DatasetError
 from ups_data.inference.decode import decode_dense
 from ups_data.inference.points import PointSet
 from ups_data.inference.rollout import Rollout, collect, iterate_rollout
 from ups_data.inference.state import LATENT, PHYSICAL, RolloutPlan, RolloutState, check_times, window_step
 from ups_data.models import NeuralOperator
+from ups_data.sample import SparseSample
 from ups_data.samplers import FixedSampler, Sampler
 from ups_data.storage import Store
 from ups_data.training import Checkpoint, find_device

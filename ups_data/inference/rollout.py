@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Float64
 
-from ups_data.dataset import SparseSample
 from ups_data.inference.points import PointSet
 from ups_data.inference.state import PHYSICAL, RolloutPlan, RolloutState, check_times
 from ups_data.models import NeuralOperator
+from ups_data.sample import SparseSample
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

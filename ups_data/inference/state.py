@@ -12,11 +12,11 @@ import torch
 from jaxtyping import Float
 
 from ups_data.collate import SparseBatch, collate_samples
-from ups_data.dataset import SparseSample
 from ups_data.errors import ConfigError, suggest
 from ups_data.inference.decode import QUERY_CHUNK, decode_dense
 from ups_data.inference.points import PointSet
 from ups_data.models import Lattice, NeuralOperator
+from ups_data.sample import SparseSample
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from ups_data.dataset import SparseSample
 from ups_data.errors import ConfigError
 from ups_data.inference.conservation import ConservationReward
 from ups_data.inference.state import PHYSICAL, RolloutPlan, RolloutState, check_times
 from ups_data.inference.ttc_records import CandidateLog, CandidateOrigin, TTCConfig, TTCLog, TTCStepLog
 from ups_data.models import Lattice, NeuralOperator
 from ups_data.random import Stream, generator
+from ups_data.sample import SparseSample
 from ups_data.training.schedules import value_at
 
 Corrector = Callable[[RolloutState, float], Lattice]

@@ -21,8 +21,9 @@ from collections.abc import Iterator
 import numpy as np
 from jaxtyping import Float64
 
-from ups_data.dataset import QueryDataset, SparseSample
+from ups_data.dataset import QueryDataset
 from ups_data.loader import build_loader
+from ups_data.sample import SparseSample
 
 _NUM_SAMPLES, _NUM_DRAWS = 5, 300
 _MOST_SIGMAS = 5.0

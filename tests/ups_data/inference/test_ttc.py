@@ -13,7 +13,6 @@ import torch
 
 import ups_data
 from tests.ups_data.models.cases import SMALL, dataset_of, model_of
-from ups_data.dataset import SparseSample
 from ups_data.errors import ConfigError
 from ups_data.inference import (
     ConservationReward,
@@ -25,6 +24,7 @@ from ups_data.inference import (
     rollout_ttc,
 )
 from ups_data.models import Lattice, NeuralOperator
+from ups_data.sample import SparseSample
 from ups_data.samplers import DenseSampler, FixedSampler
 
 REWARD = RewardConfig(density="u0", velocity="u1", mass=1.0, energy=0.5)

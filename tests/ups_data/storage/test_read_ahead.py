@@ -11,7 +11,7 @@ import ups_data
 from preprocess.pack import pack
 from tests.memory_source import MemorySource, wave_frames
 from tests.ups_data.storage.cases import GEOMETRIES, make_store
-from ups_data.dataset import SparseSample
+from ups_data.sample import SparseSample
 from ups_data.storage import TarStore, ZarrStore
 from ups_data.storage.byte_store import CheckedRange, LocalByteStore
 
