@@ -6,7 +6,6 @@ import multiprocessing
 import os
 import signal
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import numpy as np
 import pytest
 
 import ups_data
+from tests.hang_guard import ends_at_all
 from ups_data.errors import WorkerError
 from ups_data.samplers import DrawKey
 
@@ -93,11 +93,8 @@ def test_a_worker_that_fails_ends_the_iteration(failure: str, persistent: bool, 
     loader = build(grid_store, FailingSampler(fail), **options)
     expected = [b.buffer.numpy().tobytes() for b in build(grid_store, FailingSampler(lambda: None), **NO_WORKERS)]
     assert [batch.buffer.numpy().tobytes() for batch in loader] == expected
-    began = time.perf_counter()
-    with pytest.raises(WorkerError, match=f"(?s){message}"):
+    with ends_at_all(), pytest.raises(WorkerError, match=f"(?s){message}"):
         list(loader)
-    # It takes less than 5 seconds on a machine with time to spare; here it must only not hang.
-    assert time.perf_counter() - began < 30
     state = loader.state_dict()
     assert state["epoch"] == 1
     # What is left of the epoch, by a loader that does not fail.

@@ -4,8 +4,9 @@ import hashlib
 import multiprocessing
 import pickle
 import shutil
-import time
+import threading
 import traceback
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 
 import ups_data
+from tests.hang_guard import ends_at_all
 from tests.memory_source import MemorySource, wave_frames
 from tests.ups_data.storage.cases import make_store, plane, scattered_ragged, truth_of
 from ups_data import RemoteOptions
@@ -24,6 +26,7 @@ from ups_data.storage.object_store import ObjectByteStore
 from ups_data.testing.fault_server import (
     SECRET,
     TRANSIENT,
+    Answer,
     FaultServer,
     Log,
     always,
@@ -176,18 +179,18 @@ PERMANENT = {
 
 
 @pytest.mark.parametrize("fault", PERMANENT)
-def test_a_fault_that_stays_is_a_typed_error_within_the_deadline(
+def test_a_fault_that_stays_is_a_typed_error_after_no_more_attempts_than_allowed(
     fault: str, s3: FaultServer, local: dict[str, ZarrStore]
 ) -> None:
     s3.plan = no_faults
     options = replace(QUICK, deadline_s=1.5)
     store = open_s3(s3, "cloud", options)
-    s3.plan = always(fault)
+    s3.plan, s3.log = always(fault), Log()
     kind, message = PERMANENT[fault]
-    began = time.monotonic()
-    with pytest.raises(kind, match=f"^s3://fields/deep/cloud.*(?:{message})") as caught:
+    with ends_at_all(), pytest.raises(kind, match=f"^s3://fields/deep/cloud.*(?:{message})") as caught:
         store.read_page_values(0, [0], np.arange(3), (0,))
-    assert time.monotonic() - began <= 1.2 * options.deadline_s
+    attempts = Counter((path, asked) for _, path, asked, _ in s3.log.requests)
+    assert 1 <= max(attempts.values()) <= options.max_attempts
     assert "pages/values" in str(caught.value)
     s3.plan = no_faults
     np.testing.assert_array_equal(
@@ -209,13 +212,11 @@ def test_a_manifest_that_was_damaged_on_its_way_is_read_again(web: FaultServer, 
 
 def test_the_deadline_ends_what_attempts_do_not(s3: FaultServer) -> None:
     s3.plan = no_faults
-    options = replace(QUICK, timeout_s=10.0, deadline_s=0.5)
+    options = replace(QUICK, timeout_s=600.0, deadline_s=0.5)
     store = open_s3(s3, "plane", options)
     s3.plan = always("hang")
-    began = time.monotonic()
-    with pytest.raises(RemoteError, match=r"no answer within deadline_s=0\.5 \(attempt 1\)"):
+    with ends_at_all(), pytest.raises(RemoteError, match=r"no answer within deadline_s=0\.5 \(attempt 1\)"):
         store.read_dense(0, [0])
-    assert 0.5 <= time.monotonic() - began <= 0.6
 
 
 def test_retries_end_with_the_budget(web: FaultServer) -> None:
@@ -379,16 +380,29 @@ def test_a_draw_transfers_little_more_than_its_points(tmp_path: Path) -> None:
         assert len(server.log.requests) <= 1 + (targets + 1) * 2 * store.manifest.layout.num_strata
 
 
-def test_requests_are_made_at_once_but_not_more_than_allowed(web: FaultServer) -> None:
-    web.plan = always("slow")
-    source = ObjectByteStore(f"{web.url}/plane", replace(QUICK, max_in_flight=8, max_waste=0.0))
-    length = 8 * 40
-    source.read("manifest.json", max_bytes=2**20)
-    began = time.monotonic()
-    parts = source.read_ranges("manifest.json", [(40 * number, 4) for number in range(length // 8)])
-    seconds = time.monotonic() - began
-    assert len(parts) == 40
-    assert 5 * 0.08 <= seconds <= 20 * 0.08
+def test_requests_are_made_at_once_but_not_more_than_allowed(tmp_path: Path) -> None:
+    """Each is answered only once eight are there: with fewer at once this would hang, a ninth would be counted."""
+    (tmp_path / "file").write_bytes(bytes(400))
+    files, eight, lock = serve_directory(tmp_path), threading.Barrier(8, timeout=60), threading.Lock()
+    inside, most = 0, 0
+
+    def answer(method: str, path: str, headers: dict[str, str]) -> Answer:
+        nonlocal inside, most
+        with lock:
+            inside += 1
+            most = max(most, inside)
+        eight.wait()
+        with lock:
+            inside -= 1
+        return files(method, path, headers)
+
+    with serving(answer) as server:
+        source = ObjectByteStore(
+            server.url, replace(QUICK, timeout_s=60.0, deadline_s=120.0, max_in_flight=8, max_waste=0)
+        )
+        parts = source.read_ranges("file", [(10 * number, 4) for number in range(40)])
+        assert len(parts) == len(server.log.requests) == 40
+    assert most == 8
 
 
 def test_a_long_range_is_read_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -434,7 +448,6 @@ def test_a_process_that_was_forked_after_a_read_is_refused_at_once(web: FaultSer
     web.plan = no_faults
     store = open_web(web)
     assert not store.survives_fork
-    began = time.monotonic()
     INHERITED.append(store)
     with multiprocessing.get_context("fork").Pool(1) as pool:
         # Neither the store that came with the fork nor one that the child opens.
@@ -442,7 +455,6 @@ def test_a_process_that_was_forked_after_a_read_is_refused_at_once(web: FaultSer
             with pytest.raises(StoreError, match=r"was forked from process .* would hang at its first request"):
                 pool.apply_async(call, arguments).get(timeout=20)
     INHERITED.clear()
-    assert time.monotonic() - began < 10
 
 
 def test_workers_that_are_not_forked_read_the_same(web: FaultServer, local: dict[str, ZarrStore]) -> None:
