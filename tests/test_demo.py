@@ -64,26 +64,27 @@ def is_group_alive(group: int) -> bool:
 
 
 @pytest.mark.slow
-def test_demo_runs_skips_what_is_done_and_redoes_what_changed(tmp_path: Path) -> None:
+def test_a_demo_goes_on_where_it_was_skips_what_is_done_and_redoes_what_changed(tmp_path: Path) -> None:
+    """One demo for all of it: interrupted in its training, run to the end, again, with a change, and damaged."""
     output = tmp_path / "demo"
-    first = run_demo("--quick", "--seconds", 2, "--output", output)
-    assert first.returncode == 0, first.stderr
-    assert [line.split(":")[0] for line in first.stdout.splitlines() if ": done in " in line] == [
+    before, kept = interrupt_in_training(output)
+    result = run_demo("--quick", "--output", output)
+    assert result.returncode == 0, result.stderr
+    assert skipped(result) == NAMES[:5]
+    assert "(begun before, " in result.stdout
+    assert [line.split(":")[0] for line in f"{before}{result.stdout}".splitlines() if ": done in " in line] == [
         f"{number}/7 {name}" for number, name in enumerate(NAMES, start=1)
     ]
-    assert first.stdout.splitlines()[-1] == f"report: {output / 'report.html'}"
-    page = (output / "report.html").read_text(encoding="utf-8")
-    results = {name: json.loads((output / "stages" / f"{name}.json").read_text())["result"] for name in NAMES}
-    for run in ("sparse", "dense"):
-        assert f'<data value="{results["train"][run]["error"]!r}">' in page
-        assert f'<data value="{float(results["train"][run]["steps"])!r}">' in page
-    for row in results["stream"]["rows"]:
-        assert f'<data value="{row["shipped_bytes"]!r}">' in page
-    sparse, _, dense = results["stream"]["rows"]
-    assert sparse["shipped_bytes"] < 0.3 * dense["shipped_bytes"]
-    assert sparse["read_bytes"] - sparse["input_bytes"] <= 1.3 * sparse["point_bytes"]
+    log = [json.loads(line) for line in (output / "runs/sparse/log.jsonl").read_text().splitlines()]
+    checkpoint = max(record["step"] for record in kept if record["relative_l2"] is not None)
+    assert log[:checkpoint] == kept[:checkpoint]
+    assert [record["step"] for record in log] == list(range(1, len(log) + 1))
 
-    again = run_demo("--quick", "--seconds", 2, "--output", output)
+    assert result.stdout.splitlines()[-1] == f"report: {output / 'report.html'}"
+    page = (output / "report.html").read_text(encoding="utf-8")
+    check_report(page, output)
+
+    again = run_demo("--quick", "--output", output)
     assert again.returncode == 0, again.stderr
     assert skipped(again) == NAMES
     assert (output / "report.html").read_text(encoding="utf-8") == page
@@ -100,35 +101,40 @@ def test_demo_runs_skips_what_is_done_and_redoes_what_changed(tmp_path: Path) ->
     assert "Traceback" not in failed.stderr
 
 
-@pytest.mark.slow
-def test_an_interrupted_demo_goes_on_where_it_was(tmp_path: Path) -> None:
-    output = tmp_path / "demo"
-    arguments = ["--quick", "--output", str(output)]
+def interrupt_in_training(output: Path) -> tuple[str, list[dict[str, Any]]]:
+    """Begin a demo and interrupt it once its first run has a checkpoint; return what it told, and that run's log."""
     process = subprocess.Popen(
-        [*DEMO, *arguments], env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*DEMO, "--quick", "--output", str(output)],
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     deadline = time.monotonic() + PATIENCE_SECONDS
     while not (output / "runs" / "sparse" / "last.safetensors").exists() and time.monotonic() < deadline:
         assert process.poll() is None, process.communicate()
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=PATIENCE_SECONDS)
+    told, said = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 130, said
     assert f"the same command goes on from here: scripts/demo --quick --output {output}" in said
     assert "Traceback" not in said
     assert not (output / "report.html").exists()
     lines = (output / "runs/sparse/log.jsonl").read_text().splitlines(keepends=True)
-    kept = [json.loads(line) for line in lines if line.endswith("\n")]
-    checkpoint = max(record["step"] for record in kept if record["relative_l2"] is not None)
+    return told, [json.loads(line) for line in lines if line.endswith("\n")]
 
-    result = run_demo(*arguments)
-    assert result.returncode == 0, result.stderr
-    assert skipped(result) == NAMES[:5]
-    assert "(begun before, " in result.stdout
-    log = [json.loads(line) for line in (output / "runs/sparse/log.jsonl").read_text().splitlines()]
-    assert log[:checkpoint] == kept[:checkpoint]
-    assert [record["step"] for record in log] == list(range(1, len(log) + 1))
-    assert (output / "report.html").exists()
+
+def check_report(page: str, output: Path) -> None:
+    """Hold the report of a demo against what its stages noted."""
+    results = {name: json.loads((output / "stages" / f"{name}.json").read_text())["result"] for name in NAMES}
+    for run in ("sparse", "dense"):
+        assert f'<data value="{results["train"][run]["error"]!r}">' in page
+        assert f'<data value="{float(results["train"][run]["steps"])!r}">' in page
+    for row in results["stream"]["rows"]:
+        assert f'<data value="{row["shipped_bytes"]!r}">' in page
+    sparse, _, dense = results["stream"]["rows"]
+    assert sparse["shipped_bytes"] < 0.3 * dense["shipped_bytes"]
+    assert sparse["read_bytes"] - sparse["input_bytes"] <= 1.3 * sparse["point_bytes"]
 
 
 @pytest.mark.slow
