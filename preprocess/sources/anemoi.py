@@ -38,7 +38,7 @@ from ups_data.schema import AxisKind, AxisSpec, FieldSpec, GeometryKind, Record
 from ups_data.yaml_records import parse_record
 
 _ARRAYS = ("data", "dates", "latitudes", "longitudes")
-_UNREADABLE = (OSError, ValueError, TypeError, KeyError)
+_UNREADABLE = (OSError, ValueError, TypeError, KeyError, RuntimeError, ArithmeticError)
 
 
 class AnemoiOptions(Record):
@@ -246,6 +246,8 @@ def _find_gaps(
     """Return where the dates that hold nothing stand."""
     told = attributes.get("missing_dates") or []
     try:
+        if not all(isinstance(date, str) for date in told):
+            raise TypeError("a date is text")
         gaps = np.array([np.datetime64(date, "s") for date in told], dtype="datetime64[s]").astype(np.int64)
     except (TypeError, ValueError) as error:
         raise SourceError(f"{path.name}: attribute missing_dates is {told!r:.80}; a list of dates is wanted") from error

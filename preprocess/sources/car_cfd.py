@@ -70,7 +70,7 @@ class CarCFDSource(Source):
         self._last: tuple[int, _Car] | None = None
         self._cars = tuple((split, folder / "data" / car) for split in _LISTS for car in _read_ids(folder, split))
         if not self._cars:
-            raise SourceError(f"{folder}: train.txt and test.txt name no car")
+            raise SourceError(f"{folder} has neither train.txt nor test.txt, which name its cars")
         _refuse_repeated(folder, [car.name for _, car in self._cars])
         self._pressures = [_find_pressure(car) for _, car in self._cars]
         self.fields = (FieldSpec(name="pressure"),)
@@ -182,6 +182,8 @@ def _read_ids(folder: Path, split: str) -> tuple[str, ...]:
         return ()
     text = path.read_text(encoding="utf-8", errors="replace")
     ids = tuple(part.strip() for part in text.split(",") if part.strip())
+    if not ids:
+        raise SourceError(f"{path} names no car; where a split has none, leave its list out")
     for car in ids:
         if Path(car).name != car or car == ".." or not (folder / "data" / car).is_dir():
             present = [other.name for other in (folder / "data").iterdir()] if (folder / "data").is_dir() else []

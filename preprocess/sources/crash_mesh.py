@@ -165,7 +165,7 @@ class CrashMeshSource(Source):
 
 def _find_positions(path: Path) -> StoredArray:
     array = find_array(path, _POSITIONS)
-    if len(array.shape) != 3 or array.shape[2] != 3 or array.dtype != np.float32:
+    if len(array.shape) != 3 or array.shape[2] != 3 or array.dtype.newbyteorder("=") != np.float32:
         raise SourceError(
             f"{array.where} has shape {array.shape} and type {array.dtype}; (time, node, 3) of float32 is wanted"
         )

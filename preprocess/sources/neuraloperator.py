@@ -28,7 +28,7 @@ import zipfile
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from jaxtyping import Float64, Shaped
@@ -38,6 +38,9 @@ from preprocess.sources.base import Source, TrajectoryInfo
 from preprocess.sources.exact import exact_cast, stored_dtype
 from ups_data.errors import ConfigError, SourceError, suggest
 from ups_data.schema import FieldSpec, GeometryKind
+
+if TYPE_CHECKING:
+    import torch
 
 _SPLIT_IN_NAME = re.compile(r"(?:^|_)(train|valid|test)(?:_|$)")
 _LOWRES_SHAPE, _LOWRES_TIME_STEP = (1200, 17, 16), 0.06
@@ -199,7 +202,8 @@ class DarcySource(NeuralOperatorSource):
         self.trajectories = tuple(self._trajectory(place, shape, np.zeros(1), {}) for place in self._places)
 
     def _read(self, tensors: Tensors, row: int, frames: slice) -> Shaped[np.ndarray, "time channel *space"]:
-        both = (tensors["x"][row].astype(self.dtype), tensors["y"][row].astype(self.dtype))
+        # Each by itself: NumPy joins int64 and float32 to a float64 that does not hold the former.
+        both = [exact_cast(tensors[key][row], self.dtype, where=f"{self.paths[0].name}: {key}") for key in ("x", "y")]
         return np.stack(both)[None][frames]
 
 
@@ -226,7 +230,8 @@ class NavierStokesSource(NeuralOperatorSource):
         self.trajectories = tuple(self._trajectory(place, shape, np.zeros(1), {}) for place in self._places)
 
     def _read(self, tensors: Tensors, row: int, frames: slice) -> Shaped[np.ndarray, "time channel *space"]:
-        both = (tensors["x"][row].astype(self.dtype), tensors["y"][row].astype(self.dtype))
+        # Each by itself: NumPy joins int64 and float32 to a float64 that does not hold the former.
+        both = [exact_cast(tensors[key][row], self.dtype, where=f"{self.paths[0].name}: {key}") for key in ("x", "y")]
         return np.stack(both)[None][frames]
 
 
@@ -306,7 +311,21 @@ def _load_tensors(path: Path) -> Tensors:
             raise SourceError(f"{path}: {key!r} is a {type(tensor).__name__}; a name and a tensor are wanted")
         if tensor.numel() == 0:
             raise SourceError(f"{path}: {key} has shape {tuple(tensor.shape)} and holds nothing")
-    return {key: tensor.numpy() for key, tensor in content.items()}
+    return {key: _to_numpy(tensor, f"{path}: {key}") for key, tensor in content.items()}
+
+
+def _to_numpy(tensor: torch.Tensor, where: str) -> Shaped[np.ndarray, "..."]:
+    """Return the numbers of a tensor; bfloat16 becomes float32, which holds it exactly."""
+    import torch
+
+    plain = tensor.detach()
+    try:
+        return (plain.float() if plain.dtype == torch.bfloat16 else plain).numpy()
+    except (TypeError, RuntimeError) as error:
+        raise SourceError(
+            f"{where} is a tensor of {tensor.dtype}, {tensor.layout}, on {tensor.device}; store dense numbers of a "
+            f"type that NumPy has: {str(error).splitlines()[0]}"
+        ) from error
 
 
 _Problem = type[DarcySource] | type[NavierStokesSource] | type[BurgersSource]

@@ -80,6 +80,8 @@ class XarraySource(Source):
         self._roles = find_roles(first, options, self.paths[0])
         self._variables = find_variables(first, self._roles, options, self.paths[0])
         self.fields = tuple(self._describe_field(first, name) for name in self._variables)
+        for name in self._variables:
+            stored_dtype([first[name].dtype], where=f"{self.paths[0].name}: variable {name!r}")
         self.dtype = stored_dtype((first[name].dtype for name in self._variables), where=self.paths[0].name)
         self._parameters = self._find_parameters(first)
         self.parameter_units = {

@@ -17,10 +17,11 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 import numpy as np
+import zarr
 from jaxtyping import Bool, Shaped
 
 from preprocess.sources.hdf5_files import has_hdf5_magic
-from preprocess.sources.zarr_files import check_zarr_codecs, is_zarr, refuse_lost_metadata
+from preprocess.sources.zarr_files import check_zarr_codecs, is_zarr, list_zarr_arrays, refuse_lost_metadata
 from ups_data.errors import SourceError, UnknownFormatError
 
 if TYPE_CHECKING:
@@ -30,7 +31,14 @@ NETCDF3_MAGIC = (b"CDF\x01", b"CDF\x02", b"CDF\x05")
 GRIB_MAGIC = b"GRIB"
 _NEVER_WRITTEN = 9.969209968386869e36
 _DECLARING = ("_FillValue", "missing_value")
-_UNREADABLE = (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, IndexError)
+# Attributes of a variable of numbers that are numbers themselves, and how many: at least one where None is told.
+_NUMBERS = {
+    **dict.fromkeys(_DECLARING),
+    **dict.fromkeys(("scale_factor", "add_offset", "valid_min", "valid_max"), 1),
+    "valid_range": 2,
+}
+_WORDS = {None: "numbers", 1: "one number", 2: "two numbers"}
+_UNREADABLE = (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, IndexError, ArithmeticError)
 
 
 def is_grib(path: Path) -> bool:
@@ -47,8 +55,8 @@ def open_with_xarray(path: Path, grib_keys: Mapping[str, str | int]) -> xarray.D
 
     Raises:
         UnknownFormatError: what reads the file is not installed.
-        SourceError: damaged, cut short, no such file, a codec of Zarr that is not on the list, or GRIB messages that
-            make no common grid.
+        SourceError: damaged, cut short, no such file, a codec of Zarr that is not on the list, an attribute that is no
+            number where one must stand, or GRIB messages that make no common grid.
     """
     if is_zarr(path):
         raw = _open_zarr(path)
@@ -56,7 +64,8 @@ def open_with_xarray(path: Path, grib_keys: Mapping[str, str | int]) -> xarray.D
         return _open_grib(path, grib_keys)
     else:
         raw = _open_netcdf(path)
-    for variable in raw.variables.values():
+    for name, variable in raw.variables.items():
+        _check_numbers(variable, f"{path}: variable {str(name)!r}")
         _forget_what_declares_nothing(variable, has_fill_values=(path / ".zgroup").exists())
     xarray = _import_xarray(path)
     with warnings.catch_warnings():
@@ -116,7 +125,27 @@ def _open_zarr(path: Path) -> xarray.Dataset:
         # A group without consolidated metadata lists its arrays as the file system does, in no order at all.
         return raw[sorted(map(str, raw.data_vars))]
     except _UNREADABLE as error:
-        raise SourceError(f"{path} cannot be read as Zarr through xarray: {_one_line(error)}") from error
+        raise SourceError(
+            f"{_first_damaged(path)} cannot be read as Zarr through xarray: {_one_line(error)}"
+        ) from error
+
+
+def _first_damaged(path: Path) -> str:
+    """Name the first array that does not open by itself, or whose dimensions are not named one by one; else the path.
+
+    What reads all of a group at once does not tell which array it stumbled over.
+    """
+    for key in list_zarr_arrays(path):
+        try:
+            array = zarr.open_array(path / key, mode="r")
+            if array.ndim == 1:
+                np.asarray(array[...])  # read with the group, as coordinates are
+        except _UNREADABLE:
+            return f"{path}: {key}"
+        names = array.attrs.get("_ARRAY_DIMENSIONS", [""] * array.ndim)
+        if not isinstance(names, list) or len(names) != array.ndim:
+            return f"{path}: {key}"
+    return str(path)
 
 
 def _open_netcdf(path: Path) -> xarray.Dataset:
@@ -145,6 +174,18 @@ def _open_grib(path: Path, keys: Mapping[str, str | int]) -> xarray.Dataset:
             f"{path} cannot be read as GRIB: {_one_line(error)}. Where its messages make no common grid, choose those "
             f"that do, as in --option 'grib_keys={{typeOfLevel: surface}}'"
         ) from error
+
+
+def _check_numbers(variable: xarray.Variable, where: str) -> None:
+    """Refuse attributes that xarray would pass over, or stumble over once values are read."""
+    for name, count in _NUMBERS.items():
+        if name not in variable.attrs or variable.dtype.kind not in "iuf":
+            continue
+        value = np.asarray(variable.attrs[name])
+        if value.dtype.kind not in "iuf" or value.size != (count or max(value.size, 1)):
+            raise SourceError(
+                f"{where}: attribute {name} is {variable.attrs[name]!r:.80}; {_WORDS[count]} must stand there"
+            )
 
 
 def _forget_what_declares_nothing(variable: xarray.Variable, *, has_fill_values: bool) -> None:

@@ -28,7 +28,7 @@ _CODECS = frozenset(
 )
 # Bytes 4 to 15 are sizes: of what it holds, of a block of it, and of all of the chunk (Blosc 1, README_CHUNK_FORMAT).
 _BLOSC_HEADER_BYTES = 16
-_UNREADABLE = (OSError, ValueError, TypeError, KeyError, RuntimeError, AttributeError)
+_UNREADABLE = (OSError, ValueError, TypeError, KeyError, RuntimeError, AttributeError, ArithmeticError)
 
 
 def is_zarr(path: Path) -> bool:
@@ -101,6 +101,8 @@ def open_zarr_array(path: Path, key: str) -> zarr.Array[Any]:
         array = zarr.open_array(folder, mode="r")
     except _UNREADABLE as error:
         raise SourceError(f"{where} cannot be opened; its metadata are damaged: {_one_line(error)}") from error
+    if 0 in array.chunks:
+        raise SourceError(f"{where} has chunks of {array.chunks}; its metadata are damaged")
     if array.dtype.kind not in "biuf":
         raise SourceError(f"{where} holds {array.dtype} where real numbers must stand")
     if array.size == 0:

@@ -137,6 +137,6 @@ def test_what_is_no_directory_of_cars_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"options of format 'car_cfd'.*split"):
         open_source([tmp_path / "cars"], options={"split": "official"})
     for name in ("train.txt", "test.txt"):
-        (tmp_path / "cars" / name).write_text(" ")
-    with pytest.raises(SourceError, match=r"train.txt and test.txt name no car"):
-        open_source([tmp_path / "cars"])
+        (tmp_path / "cars" / name).unlink()
+    with pytest.raises(SourceError, match=r"cars has neither train.txt nor test.txt, which name its cars"):
+        open_source([tmp_path / "cars"], "car_cfd")

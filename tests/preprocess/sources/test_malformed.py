@@ -2,11 +2,26 @@
 
 A case is a specimen, an item in it (a data set, an attribute, an array, a file) and one way to spoil that item. Before
 it is spoilt, a specimen converts: so what is refused is the damage.
+
+What is spoilt, by format ("-" where the format has no such thing):
+
+    damage               PDEBench, The Well, PDEArena  arrays  torch  NetCDF, Zarr  anemoi  particles  meshes  VTK  cars
+    cut short            all                           all     all    all, GRIB     all     all        all     all  all
+    missing item         data sets, attributes         all     all    all           all     all        all     all  all
+    wrong rank, text     all                           all     all    all           all     all        all     all  all
+    ragged, empty        all                           HDF5    all    damaged file  -       -          -       -    -
+    zero-length          all                           all     all    all           all     all        all     all  all
+    axes or times that
+    repeat, fall, or
+    are not finite       all                           all     -      all           all     all        all     PVD  -
+
+Files of the other byte order are no damage: see `test_byte_order`.
 """
 
 from __future__ import annotations
 
 import copy
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +37,7 @@ import zarr
 from preprocess.convert import convert
 from preprocess.settings import ConvertSettings
 from preprocess.sources import SOURCES, open_source
+from tests.preprocess.sources import test_anemoi as anemoi
 from tests.preprocess.sources.grib_messages import weather_grib
 from tests.preprocess.sources.meshes import plane, with_data
 from tests.preprocess.sources.specimens import (
@@ -43,6 +59,7 @@ from tests.preprocess.sources.specimens import (
 )
 from tests.preprocess.sources.test_particles import arrays_of
 from tests.preprocess.sources.test_particles import write as write_particles
+from tests.preprocess.sources.test_pdearena_shallow_water import collect
 from ups_data.errors import UpsDataError
 
 Spoil = Callable[[np.ndarray], Any]
@@ -197,17 +214,30 @@ def test_a_spoilt_attribute_of_the_well_is_refused(tmp_path: Path, item: str, at
     check_refused(specimen.write(tmp_path), "the_well", None, specimen.name, named)
 
 
-@pytest.mark.parametrize("name", SPECIMENS)
-def test_numbers_of_the_other_byte_order_come_out_right(tmp_path: Path, name: str) -> None:
+PARAMETERS = [("scalar", "Nu"), ("darcy", "beta"), ("flow", "eta"), ("flow", "M")]
+
+
+@pytest.mark.parametrize("value", ["seven", h5py.Empty("f4"), np.nan, [1.0, 2.0, 3.0]], ids=str)
+@pytest.mark.parametrize(("name", "attribute"), PARAMETERS)
+def test_a_spoilt_parameter_of_pdebench_is_refused(tmp_path: Path, name: str, attribute: str, value: Any) -> None:
     specimen = copy.deepcopy(SPECIMENS[name])
-    sound = open_source([specimen.write(tmp_path / "a")], specimen.format, specimen.options)
-    specimen.datasets = {
-        key: values.astype(values.dtype.newbyteorder(">")) for key, values in specimen.datasets.items()
-    }
-    swapped = open_source([specimen.write(tmp_path / "b")], specimen.format, specimen.options)
-    frames = sound.trajectories[0].num_frames
-    np.testing.assert_array_equal(swapped.read_frames(0, 0, frames), sound.read_frames(0, 0, frames))
-    assert swapped.read_frames(0, 0, 1).dtype.isnative
+    specimen.attributes["/"][attribute] = value
+    check_refused(specimen.write(tmp_path), "pdebench", None, specimen.name, attribute)
+
+
+@pytest.mark.parametrize("value", [7.5, h5py.Empty("f4"), "sim: [1", "sim: !!python/object:os.system {}"], ids=str)
+@pytest.mark.parametrize(("name", "item"), [("incompressible", "/"), ("grouped", "0001")])
+def test_a_spoilt_configuration_of_pdebench_is_refused(tmp_path: Path, name: str, item: str, value: Any) -> None:
+    specimen = copy.deepcopy(SPECIMENS[name])
+    specimen.attributes[item]["config"] = value
+    check_refused(specimen.write(tmp_path), "pdebench", None, specimen.name, "config")
+
+
+@pytest.mark.parametrize("value", [None, "sim: 7", "seven"])
+def test_a_group_of_pdebench_with_other_parameters_is_refused(tmp_path: Path, value: str | None) -> None:
+    specimen = copy.deepcopy(SPECIMENS["grouped"])
+    specimen.attributes["0001"] = {} if value is None else {"config": value}
+    check_refused(specimen.write(tmp_path), "pdebench", None, specimen.name, "0001")
 
 
 # -- described arrays ------------------------------------------------------------------------------------------------
@@ -263,6 +293,17 @@ def test_a_damaged_chunk_of_described_zarr_is_refused(
     check_refused(path, "arrays", None, "velocity.zarr: u")
 
 
+def test_described_zarr_with_chunks_of_nothing_is_refused(write_arrays: WriteArrays, tmp_path: Path) -> None:
+    path = write_arrays(("file: velocity.npy", "file: velocity.zarr, key: u"))
+    zarr.create_array(tmp_path / "velocity.zarr" / "u", data=np.load(tmp_path / "velocity.npy"), zarr_format=2)
+    (tmp_path / "velocity.zarr" / ".zgroup").write_text('{"zarr_format": 2}')
+    read_all(path, "arrays")
+    shutil.rmtree(tmp_path / "store")
+    file = tmp_path / "velocity.zarr" / "u" / ".zarray"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "chunks": [0] * 5}))
+    check_refused(path, "arrays", None, "velocity.zarr: u")
+
+
 def damage_chunk(folder: Path, way: str) -> None:
     """Cut the first chunk of an array of Zarr, make it longer, or have its first bytes say that it holds 2 GiB."""
     chunk = min(file for file in folder.rglob("*") if file.is_file() and not file.name.startswith((".z", "zarr.json")))
@@ -279,6 +320,76 @@ def damage_chunk(folder: Path, way: str) -> None:
 def test_a_spoilt_axis_of_described_arrays_is_refused(write_arrays: WriteArrays, tmp_path: Path, way: str) -> None:
     path = write_arrays(y=AXIS[way](np.linspace(0.0, 1.5, 6)))
     check_refused(path, "arrays", None, "rest.npz: y")
+
+
+TIMES = ("{start: 0.0, step: 0.05, unit: s}", "{file: rest.npz, key: t}")
+SEEDLING = ("seedling: {values: [1, 2, 3.5]}", "seedling: {file: rest.npz, key: nu}")
+
+
+def test_described_arrays_with_times_and_parameters_in_files_convert(write_arrays: WriteArrays, tmp_path: Path) -> None:
+    read_all(write_arrays(TIMES, SEEDLING, t=np.linspace(0.0, 1.5, 4), nu=np.arange(3.0)), "arrays")
+    assert (tmp_path / "store" / "manifest.json").exists()
+
+
+@pytest.mark.parametrize("way", ["text", "complex", "zero-length", "rank", *AXIS])
+def test_spoilt_times_of_described_arrays_are_refused(write_arrays: WriteArrays, tmp_path: Path, way: str) -> None:
+    path = write_arrays(TIMES, t={**NUMPY_ANY, **AXIS}[way](np.linspace(0.0, 1.5, 4)))
+    check_refused(path, "arrays", None, "rest.npz: t")
+
+
+@pytest.mark.parametrize("way", ["text", "complex", "zero-length", "rank", "nan", "infinite"])
+def test_a_spoilt_parameter_of_described_arrays_is_refused(write_arrays: WriteArrays, tmp_path: Path, way: str) -> None:
+    path = write_arrays(SEEDLING, nu={**NUMPY_ANY, **AXIS}[way](np.arange(3.0)))
+    check_refused(path, "arrays", None, "rest.npz: nu")
+
+
+@pytest.mark.parametrize("way", ["ragged", "empty", "group", "cut"])
+def test_a_damaged_hdf5_file_of_described_arrays_is_refused(
+    write_arrays: WriteArrays, tmp_path: Path, way: str
+) -> None:
+    path = write_arrays(("file: velocity.npy", "file: velocity.h5, key: u"))
+    values = np.load(tmp_path / "velocity.npy")
+    file = tmp_path / "velocity.h5"
+    with h5py.File(file, "w") as content:
+        content["u"] = values
+    read_all(path, "arrays")
+    shutil.rmtree(tmp_path / "store")
+    if way == "group":
+        with h5py.File(file, "r+") as content:
+            del content["u"]
+            content.create_group("u")
+    elif way == "cut":
+        file.write_bytes(file.read_bytes()[:-1000])
+    else:
+        replace_dataset(file, "u", ANY[way](values), {})
+    check_refused(path, "arrays", None, "velocity.h5")
+
+
+@pytest.mark.parametrize("name", ["velocity.npy", "rest.npz"])
+def test_a_missing_file_of_described_arrays_is_refused(write_arrays: WriteArrays, tmp_path: Path, name: str) -> None:
+    path = write_arrays()
+    (tmp_path / name).unlink()
+    check_refused(path, "arrays", None, name)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("axes:", "axes: {{{", "not valid YAML"),
+        ("axes:", "axes: !!python/object:os.system\n ", "not valid YAML"),
+        ("times:", "tmies:", "tmies"),
+        ("stop: 1.0", "stop: one", "axes.x.stop"),
+        ("stop: 1.0", "stop: .nan", "cannot be read"),
+        ("step: 0.05", "step: 0", "made.yaml: times"),
+        ("{train: 2, test: 1}", "{train: 2, test: 2}", "split"),
+        ("[1, 2, 3.5]", "[1, 2]", "parameters.seedling"),
+        ("[1, 2, 3.5]", "[1, 2, three]", "parameters.seedling"),
+        ("component, x, y]", "component, x]", "velocity"),
+        ("components: [x, y]", "components: [x, y, z]", "velocity"),
+    ],
+)
+def test_a_spoilt_description_of_arrays_is_refused(write_arrays: WriteArrays, old: str, new: str, told: str) -> None:
+    check_refused(write_arrays((old, new)), "arrays", None, told)
 
 
 @pytest.mark.parametrize("kept", [0, 3, 60, 200])
@@ -319,6 +430,49 @@ def test_a_spoilt_tensor_is_refused(tmp_path: Path, name: str, key: str, way: st
     check_refused(save(tmp_path / name, content), "neuraloperator", options, name, key)
 
 
+UNUSABLE: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "sparse": lambda tensor: tensor.float().to_sparse(),
+    "no values": lambda tensor: torch.empty(tensor.shape, device="meta"),
+    "float8": lambda tensor: tensor.to(torch.float8_e4m3fn),
+}
+USABLE: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "bfloat16": lambda tensor: tensor.bfloat16(),
+    "parameter": lambda tensor: torch.nn.Parameter(tensor.float()),
+}
+
+
+@pytest.mark.parametrize("way", UNUSABLE)
+@pytest.mark.parametrize(("name", "key"), [(name, key) for name, content in TENSORS.items() for key in content])
+def test_a_tensor_that_numpy_does_not_have_is_refused(tmp_path: Path, name: str, key: str, way: str) -> None:
+    path = save(tmp_path / name, {**TENSORS[name], key: UNUSABLE[way](TENSORS[name][key])})
+    check_refused(path, "neuraloperator", {"time_step": 0.1} if "burgers" in name else {}, name, key)
+
+
+@pytest.mark.parametrize("way", USABLE)
+def test_tensors_that_only_torch_has_come_out_exactly(tmp_path: Path, way: str) -> None:
+    values = torch.randn(3, 4, 4, generator=torch.Generator().manual_seed(0)).bfloat16()
+    path = save(tmp_path / "nsforcing_train_4.pt", {"x": torch.ones(3, 4, 4), "y": USABLE[way](values)})
+    source = open_source([path], "neuraloperator")
+    assert source.dtype == np.float32
+    np.testing.assert_array_equal(source.read_frames(1, 0, 1)[0, 1], values[1].float().numpy())
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e200])
+@pytest.mark.parametrize("key", ["x", "y"])
+def test_a_value_of_a_tensor_that_is_no_field_s_is_refused(tmp_path: Path, key: str, value: float) -> None:
+    content = {name: torch.ones(3, 4, 4, dtype=torch.float64) for name in ("x", "y")}
+    content[key][-1, -1, -1] = value
+    channel = {"x": "forcing", "y": "vorticity"}[key]
+    check_refused(save(tmp_path / "nsforcing_train_4.pt", content), "neuraloperator", None, "nsforcing", channel)
+
+
+@pytest.mark.parametrize("key", ["x", "y"])
+def test_integers_that_float64_does_not_hold_are_refused(tmp_path: Path, key: str) -> None:
+    content = {"x": torch.ones(3, 4, 4), "y": torch.ones(3, 4, 4)}
+    content[key] = torch.full((3, 4, 4), 2**53 + 1)
+    check_refused(save(tmp_path / "nsforcing_train_4.pt", content), "neuraloperator", None, "nsforcing", f": {key}")
+
+
 @pytest.mark.parametrize("kept", [0, 3, 100, 0.5, 0.99])
 def test_torch_files_cut_short_are_refused(tmp_path: Path, kept: float) -> None:
     for name, tensors in TENSORS.items():
@@ -357,6 +511,14 @@ def test_a_file_of_a_car_missing_or_cut_short_is_refused(tmp_path: Path, name: s
     check_refused(tmp_path / "cars", "car_cfd", None, "010", name)
 
 
+@pytest.mark.parametrize("content", [b"", b" , ", b"777", b"\xff\xfe\x00", b"001,001", b"../001", b"001\n010"])
+@pytest.mark.parametrize("name", ["train.txt", "test.txt"])
+def test_a_spoilt_list_of_cars_is_refused(tmp_path: Path, name: str, content: bytes) -> None:
+    car_folder(tmp_path / "cars")
+    (tmp_path / "cars" / name).write_bytes(content)
+    check_refused(tmp_path / "cars", "car_cfd", None, "cars", name)
+
+
 NETCDF_AXIS = {way: spoil for way, spoil in AXIS.items() if way not in {"short", "falling"}}
 """Latitudes may fall, and a dimension has as many coordinates as it has entries."""
 
@@ -369,6 +531,78 @@ def test_a_spoilt_coordinate_of_netcdf_is_refused(tmp_path: Path, axis: str, way
     path = tmp_path / "weather.nc"
     data.assign_coords({axis: (axis, spoilt, data[axis].attrs)}).to_netcdf(path)
     check_refused(path, "xarray", None, "weather.nc", axis)
+
+
+NOT_NUMBERS: dict[str, Any] = {
+    "text": np.full((6, 9, 16), "three"),
+    "complex": np.ones((6, 9, 16), "complex64"),
+    "nan": np.full((6, 9, 16), np.nan),
+    "infinite": np.full((6, 9, 16), np.inf),
+    "huge": np.full((6, 9, 16), 1e200),
+}
+
+
+@pytest.mark.parametrize("way", NOT_NUMBERS)
+@pytest.mark.parametrize("kind", ["nc", "zarr"])
+def test_a_variable_that_holds_no_numbers_is_refused(tmp_path: Path, kind: str, way: str) -> None:
+    if (kind, way) == ("nc", "complex"):
+        return  # the library does not write them
+    data = weather(u10=(("time", "lat", "lon"), NOT_NUMBERS[way]))
+    path = tmp_path / f"weather.{kind}"
+    if kind == "nc":
+        data.to_netcdf(path)
+    else:
+        data.to_zarr(path, zarr_format=2, consolidated=False)
+    check_refused(path, "xarray", None, "weather", "u10")
+
+
+@pytest.mark.parametrize("axis", ["time", "lat", "lon"])
+@pytest.mark.parametrize("kind", ["nc", "zarr"])
+def test_an_axis_without_entries_is_refused(tmp_path: Path, kind: str, axis: str) -> None:
+    path, data = tmp_path / f"weather.{kind}", weather().isel({axis: slice(0, 0)})
+    if kind == "nc":
+        data.to_netcdf(path)
+    else:
+        data.to_zarr(path, zarr_format=2, consolidated=False)
+    check_refused(path, "xarray", None, "weather", axis)
+
+
+NETCDF_ATTRIBUTES = [
+    *(
+        ("u10", name, value)
+        for name in ("_FillValue", "missing_value", "scale_factor", "add_offset", "valid_min", "valid_range")
+        for value in ("seven", h5py.Empty("f4"))
+    ),
+    *(("u10", name, [1.0, 2.0, 3.0]) for name in ("scale_factor", "add_offset", "valid_max", "valid_range")),
+    *(("time", "units", value) for value in (None, 7.5, h5py.Empty("f4"), "seven")),
+    ("lat", "units", "seven"),
+]
+
+
+@pytest.mark.parametrize(("item", "attribute", "value"), NETCDF_ATTRIBUTES, ids=str)
+def test_a_spoilt_attribute_of_netcdf_is_refused(tmp_path: Path, item: str, attribute: str, value: Any) -> None:
+    path = tmp_path / "weather.nc"
+    weather().to_netcdf(path)
+    with h5py.File(path, "r+") as file:
+        file[item].attrs.pop(attribute, None)
+        if value is not None:
+            file[item].attrs[attribute] = value
+    check_refused(path, "xarray", None, "weather.nc", item, attribute if item == "u10" else "")
+
+
+@pytest.mark.parametrize("way", ["missing", *(way for way in ANY if way != "missing")])
+@pytest.mark.parametrize("item", ["time", "lat", "lon"])
+def test_a_spoilt_data_set_of_a_coordinate_of_netcdf_is_refused(tmp_path: Path, item: str, way: str) -> None:
+    path = tmp_path / "weather.nc"
+    weather().to_netcdf(path)
+    with h5py.File(path, "r+") as file:
+        values = ANY[way](file[item][...])
+        attributes = {key: value for key, value in file[item].attrs.items() if "_LIST" not in key}
+        del file[item]
+    if values is not None:
+        replace_dataset(path, item, values, attributes)
+    # The NetCDF library does not tell what it stumbled over.
+    check_refused(path, "xarray", None, "weather.nc")
 
 
 @pytest.mark.parametrize("kept", [0, 3, 8, 0.3, 0.9])
@@ -455,6 +689,58 @@ def test_a_spoilt_mesh_is_refused(tmp_path: Path, change: str) -> None:
     check_refused(tmp_path / "made.vtk", "vtk", None, "made.vtk" if "that are" not in change else "made")
 
 
+XML_CHANGES = {
+    "other counts": ('NumberOfPoints="5"', 'NumberOfPoints="9"'),
+    "more cells than there are": ('NumberOfCells="2"', 'NumberOfCells="7"'),
+    "no connectivity": ('Name="connectivity"', 'Name="nothing"'),
+    "no types": ('Name="types"', 'Name="sorts"'),
+    "no points": ("<Points>", "<Dots>"),
+    "text for numbers": ('type="Float32"', 'type="String"'),
+    "other components": ('NumberOfComponents="3"', 'NumberOfComponents="2"'),
+}
+
+
+@pytest.mark.parametrize("change", XML_CHANGES)
+def test_a_spoilt_xml_mesh_is_refused(tmp_path: Path, change: str) -> None:
+    path, (old, new) = write_vtk(tmp_path, "xml-text"), XML_CHANGES[change]
+    content = path.read_text()
+    assert old in content
+    path.write_text(content.replace(old, new))
+    check_refused(path, "vtk", {"location": "nodes"}, path.name)
+
+
+@pytest.mark.parametrize("value", [None, "three", "nan", "inf", "1e200"])
+def test_a_spoilt_number_of_an_xml_mesh_is_refused(tmp_path: Path, value: str | None) -> None:
+    path = write_vtk(tmp_path, "xml-text")
+    lines = path.read_text().split("\n")
+    row = next(number for number, line in enumerate(lines) if 'Name="p"' in line) + 1
+    numbers = lines[row].split()
+    lines[row] = " ".join([*numbers[:3], *([] if value is None else [value]), *numbers[4:]])
+    path.write_text("\n".join(lines).replace('type="Float32" Name="p"', 'type="Float64" Name="p"'))
+    check_refused(path, "vtk", {"location": "nodes"}, "made")
+
+
+STEP = '<DataSet timestep="{}" file="made.vtu"/>'
+COLLECTIONS = {
+    "a file that is not there": '<DataSet timestep="0" file="no.vtu"/>',
+    "no file": '<DataSet timestep="0"/>',
+    "repeated times": STEP.format(1) + STEP.format(1),
+    "text for a time": STEP.format("soon"),
+    "times that are not finite": STEP.format("nan") + STEP.format(1),
+    "no times": '<DataSet file="made.vtu"/>' * 2,
+    "nothing": "",
+}
+
+
+@pytest.mark.parametrize("way", COLLECTIONS)
+def test_a_spoilt_collection_is_refused(tmp_path: Path, way: str) -> None:
+    write_vtk(tmp_path, "xml")
+    path = tmp_path / "run.pvd"
+    head = '<?xml version="1.0"?><VTKFile type="Collection" version="0.1"><Collection>'
+    path.write_text(f"{head}{COLLECTIONS[way]}</Collection></VTKFile>")
+    check_refused(path, "vtk", {"location": "nodes"}, "run.pvd")
+
+
 # -- PhysicsNeMo-Curator ---------------------------------------------------------------------------------------------
 
 NEEDED = ("surface_mesh_centers", "surface_fields", "surface_areas")
@@ -493,6 +779,16 @@ def test_a_run_cut_short_is_refused(tmp_path: Path, name: str, kept: float) -> N
     check_refused(archive, "curator", None, archive.name)
 
 
+@pytest.mark.parametrize("way", ["text", "complex", "nan", "infinite"])
+@pytest.mark.parametrize("kind", ["v2", "npz"])
+def test_spoilt_parameters_of_a_run_are_refused(tmp_path: Path, kind: str, way: str) -> None:
+    arrays = curator_arrays()
+    spoilt = {**NUMPY_ANY, **AXIS}[way](arrays["global_params_values"])
+    arrays["global_params_values"] = spoilt.astype("S") if spoilt.dtype.kind == "U" and kind == "v2" else spoilt
+    path = write_curator(tmp_path, kind, arrays=arrays)
+    check_refused(path, "curator", None, path.name, "global_params_values")
+
+
 @pytest.mark.parametrize("name", NEEDED)
 def test_a_run_with_values_that_are_not_finite_is_refused(tmp_path: Path, name: str) -> None:
     arrays = curator_arrays(1, ("surface",))
@@ -510,7 +806,8 @@ def mesh_only() -> dict[str, np.ndarray]:
     return arrays
 
 
-@pytest.mark.parametrize("way", ["missing", "zero-length", "complex", "rank", "short", "nan"])
+@pytest.mark.filterwarnings("ignore:The data type:zarr.errors.UnstableSpecificationWarning")  # of text
+@pytest.mark.parametrize("way", ["missing", "zero-length", "complex", "text", "rank", "short", "nan"])
 @pytest.mark.parametrize("key", ["points", "cells", "point_data/U", "point_data/p", "global_data/Re"])
 def test_a_spoilt_array_of_a_physicsnemo_mesh_is_refused(tmp_path: Path, key: str, way: str) -> None:
     if (key, way) in {
@@ -534,9 +831,16 @@ def test_a_spoilt_array_of_a_physicsnemo_mesh_is_refused(tmp_path: Path, key: st
     if way == "nan":
         arrays[key] = np.full_like(values, np.nan)
     elif way != "missing":
-        arrays[key] = NUMPY_ANY[way](values)
+        arrays[key] = as_stored(NUMPY_ANY[way](values))
     path = write_physicsnemo(tmp_path / "made.zarr", arrays)
-    check_refused(path, "physicsnemo_mesh", None, "made")
+    # A field is told by its name, and nodes that cells do not have by the store.
+    named = {"nan": key.rpartition("/")[2], "short": ""}.get(way, key)
+    check_refused(path, "physicsnemo_mesh", None, "made", named)
+
+
+def as_stored(values: np.ndarray) -> np.ndarray:
+    """Return text as bytes, as Zarr has it."""
+    return values.astype("S") if values.dtype.kind == "U" else values
 
 
 @pytest.mark.parametrize("way", ["cut", "longer", "lying"])
@@ -552,7 +856,8 @@ def test_a_physicsnemo_mesh_of_another_kind_is_refused(tmp_path: Path, kind: str
     check_refused(write_physicsnemo(tmp_path / "made.zarr", mesh_only(), kind), "physicsnemo_mesh", None, "made.zarr")
 
 
-@pytest.mark.parametrize("way", ["missing", "zero-length", "complex", "rank", "short", "nan"])
+@pytest.mark.filterwarnings("ignore:The data type:zarr.errors.UnstableSpecificationWarning")  # of text
+@pytest.mark.parametrize("way", ["missing", "zero-length", "complex", "text", "rank", "short", "nan"])
 @pytest.mark.parametrize("key", ["mesh_pos", "edges", "thickness"])
 def test_a_spoilt_array_of_a_crash_is_refused(tmp_path: Path, key: str, way: str) -> None:
     if (key, way) in {
@@ -568,9 +873,9 @@ def test_a_spoilt_array_of_a_crash_is_refused(tmp_path: Path, key: str, way: str
     if way == "nan":
         arrays[key] = np.full_like(values, np.nan)
     elif way != "missing":
-        arrays[key] = NUMPY_ANY[way](values)
+        arrays[key] = as_stored(NUMPY_ANY[way](values))
     path = write_crash(tmp_path / "made.zarr", arrays)
-    check_refused(path, "crash_mesh", {"time_step": 0.1}, "made")
+    check_refused(path, "crash_mesh", {"time_step": 0.1}, "made", key)
 
 
 @pytest.mark.parametrize("kept", [0, 3, 0.3, 0.9])
@@ -605,6 +910,45 @@ def test_a_file_of_zarr_missing_or_cut_short_is_refused(tmp_path: Path, name: st
     check_refused(path, "xarray", None, "weather.zarr")
 
 
+METADATA: dict[str, Any] = {
+    "shape": [6, 9],
+    "chunks": [0],
+    "dtype": "<q9",
+    "fill_value": "seven",
+    "order": 7,
+    "zarr_format": 7,
+    "filters": [{"id": "pickle"}],
+    "compressor": {"id": "nothing"},
+}
+
+
+@pytest.fixture(scope="module")
+def zarr_of_xarray(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Weather and runs of shallow water, which convert as they are, by their format."""
+    folders = {name: tmp_path_factory.mktemp(name) for name in ("xarray", "pdearena_shallow_water")}
+    paths = {name: folder / "train.zarr" for name, folder in folders.items()}
+    weather().rename(u10="u").to_zarr(paths["xarray"], zarr_format=2, consolidated=False)
+    collect(folders["pdearena_shallow_water"], "train", 1, 2)
+    (paths["pdearena_shallow_water"] / ".zmetadata").unlink()
+    for name, path in paths.items():
+        read_all(path, name)
+    return paths
+
+
+@pytest.mark.parametrize("entry", [*METADATA, "_ARRAY_DIMENSIONS"])
+@pytest.mark.parametrize("key", ["u", "lat", "time"])
+@pytest.mark.parametrize("format_name", ["xarray", "pdearena_shallow_water"])
+def test_spoilt_metadata_of_an_array_of_zarr_are_refused(
+    zarr_of_xarray: dict[str, Path], tmp_path: Path, format_name: str, key: str, entry: str
+) -> None:
+    path = shutil.copytree(zarr_of_xarray[format_name], tmp_path / "train.zarr")
+    file = path / key / (".zattrs" if entry == "_ARRAY_DIMENSIONS" else ".zarray")
+    content = json.loads(file.read_text())
+    assert entry in content
+    file.write_text(json.dumps({**content, entry: METADATA.get(entry, 7)}))
+    check_refused(path, format_name, None, "train.zarr", key)
+
+
 @pytest.mark.parametrize("kept", [3, 8, 0.3, 0.9])
 def test_grib_cut_short_is_refused(tmp_path: Path, kept: float) -> None:
     content = weather_grib(tmp_path / "whole.grib2").read_bytes()
@@ -625,6 +969,81 @@ def test_a_spoilt_array_of_particles_is_refused(tmp_path: Path, name: str, way: 
 def test_spoilt_times_of_particles_are_refused(tmp_path: Path, way: str) -> None:
     path = write_particles(tmp_path / "run.zarr", {**arrays_of(), "time": AXIS[way](np.arange(1.0, 6.0))})
     check_refused(path, "particles", None, "run.zarr", "time")
+
+
+@pytest.mark.parametrize("kept", [0, 3, 0.5])
+@pytest.mark.parametrize("name", ["positions", "velocities", "density", "time"])
+def test_particles_cut_short_are_refused(tmp_path: Path, name: str, kept: float) -> None:
+    path = write_particles(tmp_path / "run.zarr", arrays_of(), 2)
+    cut_chunk(path / name, kept)
+    check_refused(path, "particles", None, "run.zarr", name)
+
+
+def cut_chunk(folder: Path, kept: float) -> None:
+    """Keep some bytes, or a share, of the first chunk of an array of Zarr of version 2."""
+    chunk = min(file for file in folder.iterdir() if not file.name.startswith("."))
+    content = chunk.read_bytes()
+    chunk.write_bytes(content[: int(kept * len(content)) if 0 < kept < 1 else int(kept)])
+
+
+@pytest.mark.parametrize("name", ["positions", "time"])
+def test_particles_that_lack_an_array_are_refused(tmp_path: Path, name: str) -> None:
+    arrays = arrays_of()
+    del arrays[name]
+    check_refused(write_particles(tmp_path / "run.zarr", arrays, 2), "particles", None, "run.zarr", name)
+
+
+@pytest.mark.parametrize("value", ["seven", [1.0, 2.0], {}, "nan"], ids=str)
+@pytest.mark.parametrize("attribute", ["radius", "dt"])
+def test_a_spoilt_attribute_of_particles_is_refused(tmp_path: Path, attribute: str, value: Any) -> None:
+    arrays = arrays_of()
+    del arrays["time"]
+    path = write_particles(tmp_path / "run.zarr", arrays, 2, **{"dt": 0.1, attribute: value})
+    check_refused(path, "particles", None, "run.zarr", attribute)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e200])
+@pytest.mark.parametrize("name", ["positions", "velocities", "density"])
+def test_a_value_of_particles_that_is_no_field_s_is_refused(tmp_path: Path, name: str, value: float) -> None:
+    arrays = {key: values.astype("f8") if values.dtype.kind == "f" else values for key, values in arrays_of().items()}
+    arrays[name].reshape(-1)[-1] = value
+    told = {"positions": "position", "velocities": "velocity.z"}.get(name, name)
+    check_refused(write_particles(tmp_path / "run.zarr", arrays, 2), "particles", None, "run", told)
+
+
+ANEMOI = ("data", "dates", "latitudes", "longitudes")
+
+
+@pytest.mark.parametrize("way", ["missing", *(way for way in NUMPY_ANY if way != "objects")])
+@pytest.mark.parametrize("name", [*ANEMOI, "has_nans"])
+def test_a_spoilt_array_of_anemoi_is_refused(tmp_path: Path, name: str, way: str) -> None:
+    anemoi.write(tmp_path / "sound.zarr")
+    values = np.asarray(zarr.open_array(tmp_path / "sound.zarr" / name, mode="r")[...])
+    anemoi.write(tmp_path / "a.zarr", **{name: None if way == "missing" else as_stored(NUMPY_ANY[way](values))})
+    # Where nothing tells of gaps, they are values that are not finite.
+    told = "sst" if (name, way) == ("has_nans", "missing") else name
+    check_refused(tmp_path / "a.zarr", "anemoi", None, "a.zarr", told)
+
+
+@pytest.mark.parametrize("way", ["repeated", "falling"])
+def test_spoilt_dates_of_anemoi_are_refused(tmp_path: Path, way: str) -> None:
+    anemoi.write(tmp_path / "a.zarr", dates=AXIS[way](anemoi.DATES).copy())
+    check_refused(tmp_path / "a.zarr", "anemoi", None, "a.zarr", "dates")
+
+
+@pytest.mark.parametrize("kept", [0, 3, 0.5])
+@pytest.mark.parametrize("name", ANEMOI)
+def test_anemoi_cut_short_is_refused(tmp_path: Path, name: str, kept: float) -> None:
+    anemoi.write(tmp_path / "a.zarr")
+    cut_chunk(tmp_path / "a.zarr" / name, kept)
+    check_refused(tmp_path / "a.zarr", "anemoi", None, "a.zarr", name)
+
+
+@pytest.mark.parametrize("value", [7, "x", {"a": 1}, [1, 2, 3]], ids=str)
+@pytest.mark.parametrize("attribute", ["variables", "missing_dates"])
+def test_a_spoilt_attribute_of_anemoi_is_refused(tmp_path: Path, attribute: str, value: Any) -> None:
+    anemoi.write(tmp_path / "a.zarr", attributes={attribute: value})
+    check_refused(tmp_path / "a.zarr", "anemoi", None, "a.zarr", attribute)
 
 
 # -- every format ----------------------------------------------------------------------------------------------------
