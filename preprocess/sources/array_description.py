@@ -43,6 +43,10 @@ corners in VTK's order. The points are the nodes, or the centres of cells with `
 dims of fields counts the cells. The measure of a centre is that of its cell, the measure of a node an equal share of
 each of its cells. Cells without extent, cells that stand there twice and nodes of no cell are refused, or left out with
 `drop_faulty: true`.
+
+The surface of an STL file, which holds no field itself, is `coordinates: {file: car.stl, key: points}` and
+`cells: {file: car.stl, key: triangles, type: triangle}`: facets in the order of the file, for fields on them with
+`location: cells`; points in the order in which the file first has them.
 """
 
 from __future__ import annotations

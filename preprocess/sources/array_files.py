@@ -1,4 +1,7 @@
-"""Arrays in `.npy`, `.npz`, HDF5 and Zarr files: described from their headers, read part by part, without pickle."""
+"""Arrays in `.npy`, `.npz`, HDF5 and Zarr files: described from their headers, read part by part, without pickle.
+
+The points and the triangles of an STL file are arrays too; the file is read for their shapes already.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ import numpy as np
 from jaxtyping import Shaped
 
 from preprocess.sources.hdf5_files import HDF5_MAGIC, get_dataset, has_hdf5_magic, open_hdf5, read_part
+from preprocess.sources.stl_files import STL_KEYS, is_stl, read_stl
 from preprocess.sources.zarr_files import check_zarr_chunks, is_zarr, list_zarr_arrays, open_zarr_array, read_zarr_part
 from ups_data.errors import SourceError, suggest
 
@@ -74,6 +78,8 @@ class StoredArray:
             return ArrayReader(self.where, open_zarr_array(self.path, self.key or ""), read_zarr_part)
         if has_hdf5_magic(self.path):
             return ArrayReader(self.where, get_dataset(open_hdf5(self.path), self.key or "", path=self.path), read_part)
+        if is_stl(self.path):
+            return ArrayReader(self.where, read_stl(self.path)[self.key or ""], _cut)
         if self.key is None:
             return ArrayReader(self.where, np.load(self.path, mmap_mode="r", allow_pickle=False), _cut_mapped)
         with np.load(self.path, allow_pickle=False) as archive:
@@ -127,8 +133,9 @@ def find_array(path: Path, key: str | None) -> StoredArray:
     """Describe an array from its header.
 
     Args:
-        path: an `.npy` file, an `.npz` archive, an HDF5 file or the directory of a Zarr array or group.
-        key: member of the archive, full name of the data set or array; may be left out where there is one only.
+        path: an `.npy` file, an `.npz` archive, an HDF5 or STL file or the directory of a Zarr array or group.
+        key: member of the archive, full name of the data set or array, `points` or `triangles` of STL; may be left out
+            where there is one only.
 
     Raises:
         SourceError: no such file or member, no array file, pickled objects, or fewer bytes than the header promises.
@@ -142,8 +149,11 @@ def find_array(path: Path, key: str | None) -> StoredArray:
         return _find_in_npz(path, key)
     if magic == HDF5_MAGIC[: len(magic)] and has_hdf5_magic(path):
         return _find_in_hdf5(path, key)
+    if is_stl(path):
+        return _find_in_stl(path, key)
     raise SourceError(
-        f"{path} is no NumPy .npy file or .npz archive, no HDF5 file and no Zarr directory (it begins with {magic!r})"
+        f"{path} is no NumPy .npy file or .npz archive, no HDF5 or STL file and no Zarr directory (it begins with "
+        f"{magic!r})"
     )
 
 
@@ -214,6 +224,12 @@ def _find_in_hdf5(path: Path, key: str | None) -> StoredArray:
             key = _choose_key(path, _list_datasets(path), key)
         dataset = get_dataset(file, key, path=path)
         return StoredArray(path=path, key=key, shape=tuple(dataset.shape), dtype=dataset.dtype)
+
+
+def _find_in_stl(path: Path, key: str | None) -> StoredArray:
+    key = _choose_key(path, STL_KEYS, key)
+    array = read_stl(path)[key]
+    return StoredArray(path=path, key=key, shape=array.shape, dtype=array.dtype)
 
 
 def _list_datasets(path: Path) -> tuple[str, ...]:

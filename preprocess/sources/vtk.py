@@ -26,7 +26,8 @@ from preprocess.sources.base import Source, TrajectoryInfo
 from preprocess.sources.exact import exact_cast, stored_dtype
 from preprocess.sources.mesh_points import MeshPoints, check_nodes, describe_box, locate_points, take_cells
 from preprocess.sources.naming import check_name, name_field
-from preprocess.sources.vtk_files import VtkFile, is_stl, looks_like_vtk
+from preprocess.sources.stl_files import is_stl
+from preprocess.sources.vtk_files import VtkFile, looks_like_vtk
 from preprocess.sources.vtk_process import shared_process
 from preprocess.sources.vtk_series import Case, find_cases, join_times
 from ups_data.errors import SourceError, suggest
@@ -135,9 +136,13 @@ class VtkSource(Source):
                 raise SourceError(f"{path} is no file of VTK: it begins neither as legacy nor as XML files do")
             if is_stl(path):
                 raise SourceError(
-                    f"{path} holds a surface and no data, as every STL file does, so there is no field to convert; "
-                    f"write the fields with their mesh, as .vtu or .vtp, or describe arrays of fields, nodes and cells "
-                    f"in YAML (format 'arrays', kind: mesh)"
+                    f"{path} holds a surface and no data, as every STL file does, so there is no field to convert. "
+                    f"Name it in a description of the arrays that hold the fields, {path.with_suffix('.yaml').name}, "
+                    f"and give that:\n"
+                    f"  kind: mesh\n  dims: [point]\n  fields:\n    pressure: {{file: pressure.npy}}\n"
+                    f"  axes: {{x: {{}}, y: {{}}, z: {{}}}}\n"
+                    f"  coordinates: {{file: {path.name}, key: points}}\n"
+                    f"  cells: {{file: {path.name}, key: triangles, type: triangle, location: cells}}"
                 )
         return cls(paths, parse_record(VtkOptions, options, where="options of format 'vtk'"))
 

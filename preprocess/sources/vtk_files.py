@@ -18,6 +18,7 @@ import numpy as np
 from jaxtyping import Float64, Int32, Int64, Shaped, UInt8
 
 from preprocess.sources.mesh_points import SizedCells
+from preprocess.sources.stl_files import is_stl
 from preprocess.sources.vtk_legacy import LEGACY_MAGIC, check_legacy
 from ups_data.errors import SourceError, UnknownFormatError, suggest
 
@@ -26,7 +27,6 @@ _XML_COUNTS = re.compile(rb'NumberOf\w+="(\d{1,40})"')
 _XML_PAYLOAD = b"<AppendedData"
 # What a byte of a compressed file can stand for at most.
 _MAX_PACKING = 1100
-_STL_TEXT, _STL_HEADER_BYTES, _STL_FACET_BYTES = b"solid", 84, 50
 _HEAD_BYTES = 1024
 _SUFFIXES = {".vtk", ".vtu", ".vtp", ".vts", ".vtr", ".vti", ".vtm", ".vtmb", ".pvtu", ".pvtp", ".stl", ".pvd"}
 _TIME = ("TimeValue", "TIME")
@@ -61,16 +61,6 @@ def looks_like_vtk(path: Path) -> bool:
     with path.open("rb") as file:
         head = file.read(_HEAD_BYTES)
     return head.startswith(LEGACY_MAGIC) or _XML_MARK in head or is_stl(path)
-
-
-def is_stl(path: Path) -> bool:
-    """Tell by content and name: text, or binary of as many facets as its size allows."""
-    if path.suffix.lower() != ".stl":
-        return False
-    with path.open("rb") as file:
-        head = file.read(_STL_HEADER_BYTES)
-    count = int.from_bytes(head[80:84], "little")
-    return head.startswith(_STL_TEXT) or path.stat().st_size == _STL_HEADER_BYTES + _STL_FACET_BYTES * count
 
 
 def read_vtk(path: Path, *, block: str | None = None) -> VtkFile:

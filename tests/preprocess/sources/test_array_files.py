@@ -111,7 +111,9 @@ def test_changed_file_is_noticed(tmp_path: Path) -> None:
 
 def test_no_numpy_file(tmp_path: Path) -> None:
     (tmp_path / "a.npy").write_bytes(b"hello, world")
-    with pytest.raises(SourceError, match=r"is no NumPy .npy file or .npz archive, no HDF5 file and no Zarr directory"):
+    with pytest.raises(
+        SourceError, match=r"is no NumPy .npy file or .npz archive, no HDF5 or STL file and no Zarr directory"
+    ):
         find_array(tmp_path / "a.npy", None)
     with pytest.raises(SourceError, match="is not there; a file of arrays is wanted"):
         find_array(tmp_path / "b.npy", None)

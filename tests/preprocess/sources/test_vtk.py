@@ -1,6 +1,7 @@
 """Files that pyvista wrote, and those that it ships, come out as VTK reads them; what is ambiguous is refused."""
 
 import pickle
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -285,8 +286,14 @@ def test_a_surface_without_data_is_no_data_set(tmp_path: Path) -> None:
     for binary in (True, False):
         path = tmp_path / "car.stl"
         pyvista.Sphere().save(path, binary=binary)
-        with pytest.raises(SourceError, match=r"car.stl holds a surface and no data, as every STL file does"):
+        with pytest.raises(
+            SourceError, match=r"car.stl holds a surface and no data, as every STL file does"
+        ) as refused:
             open_source([path])
+        # What the message says to write works.
+        (tmp_path / "car.yaml").write_text(textwrap.dedent(str(refused.value).partition("\n")[2]))
+        np.save(tmp_path / "pressure.npy", np.arange(pyvista.Sphere().n_cells, dtype="f4"))
+        assert open_source([tmp_path / "car.yaml"]).trajectories[0].shape == (pyvista.Sphere().n_cells,)
 
 
 def test_options_and_files_that_do_not_fit_are_refused(tmp_path: Path) -> None:
