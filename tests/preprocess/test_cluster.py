@@ -29,7 +29,11 @@ from preprocess.plan import plan_conversion
 from preprocess.tasks import Workbench, Worker
 from tests.hang_guard import ends_at_all
 from tests.memory_source import MemorySource, StumblingSource, wave_frames
+from tests.ups_data.models.cases import SMALL
 from ups_data.errors import ConfigError, SourceError, WorkerError
+from ups_data.schema import ImportanceSpec
+from ups_data.training import TrainConfig, train
+from ups_data.yaml_records import parse_record
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = ConvertSettings(name="same", shard_mib=1)
@@ -163,6 +167,49 @@ def test_a_cluster_writes_the_same_bytes(tmp_path, cluster):
     # Workers forget a conversion once another one comes.
     convert(source, tmp_path / "t", ConvertSettings(name="same", shard_mib=1, seed=1), dask=cluster.address)
     assert ups_data.open_store(tmp_path / "t").manifest.layout.seed == 1
+
+
+def test_a_cluster_rounds_and_records_the_same_errors(tmp_path, cluster):
+    settings = ConvertSettings(name="same", shard_mib=1, round_mantissa_bits=5)
+    made = convert(make_source(), tmp_path / "s", settings, dask=cluster.address)
+    assert made.rounding.errors[0].max_absolute > 0
+    convert(make_source(), tmp_path / "whole", settings)
+    assert contents(tmp_path / "s") == contents(tmp_path / "whole")
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    """Weights of a small model, a few steps old."""
+    folder = tmp_path_factory.mktemp("run")
+    convert(make_long_source(), folder / "store", ConvertSettings())
+    content = {
+        "data": {"store": str(folder / "store"), "batch_size": 2},
+        "sampler": {"kind": "uniform", "ratio": 0.25},
+        "model": SMALL.model_dump(mode="json"),
+        "steps": 3,
+        "evaluations": 1,
+        "threads": 1,
+    }
+    train(parse_record(TrainConfig, content, where="test"), output=folder / "out")
+    return folder / "out" / "last.safetensors"
+
+
+def make_long_source() -> MemorySource:
+    frames = [wave_frames((16,), num_frames=9, num_channels=2, seed=seed) for seed in range(4)]
+    return MemorySource.grid(frames, periodic=True, splits=["train", "train", "train", "test"])
+
+
+def test_a_cluster_measures_the_errors_of_a_checkpoint_to_the_last_bit(tmp_path, cluster, checkpoint):
+    importance = ImportanceSpec(metrics={f"error:{checkpoint}": 1.0}, exponent=1.0, floor=0.0)
+    blocks = {"frames_per_block": 4, "target_span": 2}
+    settings = ConvertSettings(name="same", shard_mib=1, page_points=4, num_strata=2, importance=importance, **blocks)
+    convert(make_long_source(), tmp_path / "s", settings, dask=cluster.address)
+    convert(make_long_source(), tmp_path / "whole", settings)
+    assert contents(tmp_path / "s") == contents(tmp_path / "whole")
+    store = ups_data.open_store(tmp_path / "s")
+    maps = [store.importance(number, block) for number in range(4) for block in range(2)]
+    assert min(map(np.ptp, maps)) > 0
+    assert len({values.tobytes() for values in maps}) == len(maps)
 
 
 def test_parts_and_their_commit_may_use_a_cluster(tmp_path, cluster):

@@ -131,6 +131,23 @@ def test_parts_and_interrupted_conversions_make_the_same_store(tmp_path: Path, m
     assert contents(tmp_path / "resumed") == contents(tmp_path / "whole")
 
 
+@pytest.mark.usefixtures("small_tasks")
+@pytest.mark.parametrize(("choice", "largest"), [(RULES[0], 0), (RULES[1], 4)])
+def test_several_workers_make_the_same_store_and_record_the_same_errors(
+    choice: dict, largest: int, tmp_path: Path
+) -> None:
+    """Whichever trajectory has the largest errors, the first or the last, and so whichever worker meets them."""
+    frames = [part * (8 if number == largest else 1) for number, part in enumerate(FRAMES)]
+    settings = ConvertSettings(name="same", shard_mib=2, **choice)
+    convert(grid(frames), tmp_path / "one", settings)
+    manifest = convert(grid(frames), tmp_path / "two", settings, workers=2)
+    assert contents(tmp_path / "two") == contents(tmp_path / "one")
+    assert manifest.rounding is not None
+    values = np.moveaxis(frames[largest], 1, 0).reshape(2, -1)
+    absolute, _ = measure_errors(values, round_values(values, manifest.rounding.rule))
+    assert [error.max_absolute for error in manifest.rounding.errors] == absolute.tolist()
+
+
 def test_repair_rounds_as_the_conversion_did(tmp_path: Path) -> None:
     np.save(tmp_path / "u.npy", np.stack(FRAMES)[:, :, 0])
     (tmp_path / "waves.yaml").write_text(
