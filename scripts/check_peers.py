@@ -2,13 +2,18 @@
 """Convert files that the peers' own code writes, and hold every value of the stores against what is in the files.
 
 * PDEBench's `gen_diff_react.simulator` and `gen_diff_sorp.simulator` (package pdebench 0.1.0, MIT), on 24 x 16 nodes;
-* The Well's `the_well.utils.dummy_data` (package the-well 1.2.0, BSD-3-Clause);
+* The Well's `the_well.utils.dummy_data` (package the-well 1.2.0, BSD-3-Clause), read by h5py; and one with all that its
+  layout has (a tensor, fields that do not vary along an axis, or from trajectory to trajectory), read by `WellDataset`;
 * neuraloperator's own data: Darcy and Burgers (package neuraloperator 0.3.0);
 * NetCDF and Zarr as xarray writes them.
 
 The packages are fetched by pip, each of one version with its SHA-256, into a folder of their own (`--cache`), and run
 in a process that sees them beside this environment: what they pin is not installed here. Files are compared through
-h5py, torch and xarray alone, axis by axis. Exit status 1 where a bit differs.
+h5py, torch, xarray and `WellDataset` alone, axis by axis. Exit status 1 where a bit differs.
+
+PDEBench's radial dam break (`gen_radial_dam_break`) is not among them: it solves by clawpack, which is published as
+Fortran sources only (5.14.0), and needs a Fortran compiler, which neither this environment nor pip brings. Its layout,
+grouped as those of `gen_diff_react` and `gen_diff_sorp`, is held in tests/preprocess/sources/test_pdebench.py.
 
 Example: scripts/check_peers.py
 """
@@ -46,7 +51,13 @@ PACKAGES = """
 pdebench==0.1.0 --hash=sha256:129587e81f02ddc787952631845a1b628ff6e9046576e30f9162008942a2ea3b
 the-well==1.2.0 --hash=sha256:0bc4e6e94099786ad92729ee13b00a7c898ffd6cf11a43dbbbe1e91e76b9ad54
 """
-NEEDED = ("hydra-core==1.3.2", "omegaconf==2.3.0", "antlr4-python3-runtime==4.9.3", "python-dotenv==1.1.1")
+NEEDED = (
+    "hydra-core==1.3.2",
+    "omegaconf==2.3.0",
+    "antlr4-python3-runtime==4.9.3",
+    "python-dotenv==1.1.1",
+    "einops==0.8.1",
+)
 PDEBENCH = """
 import sys
 from omegaconf import OmegaConf
@@ -59,6 +70,24 @@ for seed in (0, 1):
     gen_diff_sorp.simulator(OmegaConf.create(settings), seed)
 """
 WELL = "import sys; from the_well.utils.dummy_data import write_dummy_data; write_dummy_data(sys.argv[1])"
+WELL_DATASET = """
+import sys
+import numpy as np
+from the_well.data.datasets import WellDataset
+data = WellDataset(path=sys.argv[1], full_trajectory_mode=True, boundary_return_type=None, normalize_time_grid=False)
+samples = [data[number] for number in range(len(data))]
+names = [name for order in range(3) for name in data.metadata.field_names[order]]
+constants = [name for order in range(3) for name in data.metadata.constant_field_names[order]]
+def join(what):
+    return np.stack([np.concatenate([sample[f"{side}_{what}"] for side in ("input", "output")]) for sample in samples])
+np.savez(
+    sys.argv[1] + "/read.npz",
+    times=join("time_grid"),
+    scalars=join("scalars"),
+    **dict(zip(names, np.moveaxis(join("fields"), -1, 0), strict=True)),
+    **dict(zip(constants, np.moveaxis(np.stack([s["constant_fields"] for s in samples]), -1, 0), strict=True)),
+)
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,13 +133,18 @@ def find_peers(folder: Path, packages: Path) -> Iterator[Peer]:
     yield pdebench(folder / "1D_diff-sorp_NA_NA.h5", ("concentration",), (0, 2, 1))
     run(packages, WELL, folder / "dummy.hdf5")
     yield the_well(folder / "dummy.hdf5")
+    (folder / "well").mkdir()
+    run(packages, WELL, folder / "well" / "whole.hdf5")
+    add_fields(folder / "well" / "whole.hdf5")
+    run(packages, WELL_DATASET, folder / "well")
+    yield well_dataset(folder / "well")
     yield from neuraloperator()
     yield from by_xarray(folder)
 
 
 def install(packages: Path) -> None:
     """Fetch the packages that are not there yet."""
-    if (packages / "the_well").is_dir() and (packages / "pdebench").is_dir():
+    if all((packages / name).is_dir() for name in ("the_well", "pdebench", "einops")):
         return
     packages.mkdir(parents=True, exist_ok=True)
     requirements = packages / "requirements.txt"
@@ -154,6 +188,56 @@ def the_well(path: Path) -> Peer:
         }
 
     return Peer(name="the_well_dummy", paths=(path,), truth=truth, options={})
+
+
+def add_fields(path: Path) -> None:
+    """Add to a dummy file of The Well what it lacks of the layout: a tensor, and fields that do not vary with all."""
+    random = np.random.default_rng(0)
+    content = {
+        "t2_fields/stress": ((2, 10, 32, 32, 2, 2), (True, True), (True, True)),
+        "t0_fields/tide": ((10, 1, 32), (False, True), (False, True)),
+        "t0_fields/depth": ((32, 1), (True, False), (False, False)),
+        "t1_fields/slope": ((2, 1, 32, 2), (False, True), (True, False)),
+    }
+    with h5py.File(path, "r+") as file:
+        for key, (shape, along, (by_sample, by_time)) in content.items():
+            field = file.create_dataset(key, data=random.normal(size=shape).astype(np.float32))
+            field.attrs.update({"dim_varying": along, "sample_varying": by_sample, "time_varying": by_time})
+            if key.startswith("t2"):
+                field.attrs.update({"symmetric": False, "antisymmetric": False})
+            group = field.parent
+            group.attrs["field_names"] = [*group.attrs["field_names"], key.partition("/")[2]]
+        for name in ("time", "x", "y"):
+            file["dimensions"][name].attrs["time_varying"] = False
+
+
+def well_dataset(folder: Path) -> Peer:
+    """Return a file of The Well, as its own `WellDataset` reads it."""
+    names = {"constant_field": [""], "depth": [""], "tide": [""], "field": ["_x", "_y"], "slope": ["_x", "_y"]}
+    names["stress"] = ["_xx", "_xy", "_yx", "_yy"]
+
+    def truth() -> dict[str, Shaped[np.ndarray, "..."]]:
+        with np.load(folder / "read.npz") as read:
+            trajectories, frames = read["times"].shape
+            values = {
+                name: np.stack([read[name + component] for component in components], axis=1)
+                for name, components in names.items()
+            }
+            values["time_varying_scalar"] = read["scalars"][..., 0][:, None, :, None, None]
+        # (trajectory, component, time, x, y), without time where a field does not change.
+        shape = (trajectories, frames, 32, 32)
+        return {
+            name: np.moveaxis(
+                np.broadcast_to(
+                    field if field.ndim == 5 else field[:, :, None], (shape[0], field.shape[1], *shape[1:])
+                ),
+                1,
+                2,
+            )
+            for name, field in values.items()
+        }
+
+    return Peer(name="the_well_dataset", paths=(folder / "whole.hdf5",), truth=truth, options={})
 
 
 def neuraloperator() -> Iterator[Peer]:
