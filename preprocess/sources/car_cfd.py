@@ -15,16 +15,16 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
-from jaxtyping import Float64, Shaped
+from jaxtyping import Shaped
 
 from preprocess.sources.array_files import StoredArray, find_array
-from preprocess.sources.base import Source, TrajectoryInfo
+from preprocess.sources.base import TrajectoryInfo
 from preprocess.sources.exact import exact_cast, stored_dtype
-from preprocess.sources.mesh_points import MeshPoints, describe_box, locate_points, simplex_cells
+from preprocess.sources.mesh_points import locate_points, simplex_cells
+from preprocess.sources.mesh_source import MeshSource, SourcePoints
 from preprocess.sources.ply_files import read_ply
 from ups_data.errors import SourceError, UnknownFormatError, suggest
-from ups_data.mesh import Mesh
-from ups_data.schema import FieldSpec, GeometryKind, Record
+from ups_data.schema import FieldSpec, Record
 from ups_data.yaml_records import parse_record
 
 _LISTS = {"train": "train.txt", "test": "test.txt"}
@@ -44,19 +44,13 @@ class CarCFDOptions(Record):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class _Car:
+class _Car(SourcePoints):
     """The points of a car: those of its mesh, or all vertices where the file has no faces."""
 
-    points: Float64[np.ndarray, "point 3"]
-    located: MeshPoints | None
     num_vertices: int
 
-    def choose(self, values: Shaped[np.ndarray, " vertex"]) -> Shaped[np.ndarray, " point"]:
-        """Return the values at the points, of those at the vertices."""
-        return values if self.located is None else values[self.located.rows]
 
-
-class CarCFDSource(Source):
+class CarCFDSource(MeshSource):
     """One directory of CarCFD."""
 
     format: ClassVar[str] = "car_cfd"
@@ -101,31 +95,17 @@ class CarCFDSource(Source):
 
     def read_frames(self, trajectory: int, start: int, stop: int) -> Shaped[np.ndarray, "time channel *space"]:
         """Read the one frame of a car; see `Source.read_frames`."""
-        array, info, car = self._pressures[trajectory], self.trajectories[trajectory], self._load(trajectory)
+        array, info, car = self._pressures[trajectory], self.trajectories[trajectory], self._load_points(trajectory)
         values = array.load().reshape(-1)
         if values.size != car.num_vertices:
             values = np.concatenate([values[:_FIRST_DROPPED], values[_FIRST_KEPT:]])
         return exact_cast(car.choose(values), self.dtype, where=f"{info.item}/{_PRESSURE}")[None, None][start:stop]
 
-    def read_coordinates(self, trajectory: int) -> tuple[Float64[np.ndarray, "..."], ...]:
-        """Return the vertices of a car; see `Source.read_coordinates`."""
-        return (np.ascontiguousarray(self._load(trajectory).points[:, self._kept_axes]),)
-
-    def read_measures(self, trajectory: int) -> Float64[np.ndarray, " point"] | None:
-        """Return the vertices' shares of the areas; see `Source.read_measures`."""
-        located = self._load(trajectory).located
-        return None if located is None else located.measures
-
-    def read_mesh(self, trajectory: int) -> Mesh | None:
-        """Return vertices and triangles; see `Source.read_mesh`."""
-        located = self._load(trajectory).located
-        return None if located is None else located.mesh.take_axes(self._kept_axes)
-
     def __getstate__(self) -> dict[str, Any]:
         """Leave the last car behind: another process reads it itself."""
         return {**self.__dict__, "_last": None}
 
-    def _load(self, trajectory: int) -> _Car:
+    def _load_points(self, trajectory: int) -> _Car:
         """Read a car; the last one is kept."""
         if self._last is None or self._last[0] != trajectory:
             self._last = None
@@ -135,22 +115,21 @@ class CarCFDSource(Source):
     def _read_car(self, folder: Path) -> _Car:
         mesh, where = read_ply(folder / _MESH), f"data/{folder.name}/{_MESH}"
         if not len(mesh.triangles):
-            return _Car(points=mesh.points, located=None, num_vertices=len(mesh.points))
+            return _Car(coordinates=mesh.points, located=None, num_vertices=len(mesh.points))
         located = locate_points(
             simplex_cells(mesh.points, mesh.triangles, where=where),
             "nodes",
             drop_faulty=self._options.drop_faulty,
             where=where,
         )
-        return _Car(points=located.coordinates, located=located, num_vertices=len(mesh.points))
+        return _Car(coordinates=located.coordinates, located=located, num_vertices=len(mesh.points))
 
     def _describe(self) -> None:
         """Read all meshes once: number of points, bounding box."""
-        infos, kinds = [], set()
+        infos, boxes, are_meshes = [], [], []
         dropped, notes = 0, list[str]()
-        box = np.stack([np.full(3, np.inf), np.full(3, -np.inf)])
         for number, ((split, folder), array) in enumerate(zip(self._cars, self._pressures, strict=True)):
-            car, count = self._load(number), int(np.prod(array.shape))
+            car, count = self._load_points(number), int(np.prod(array.shape))
             surplus = count - car.num_vertices
             if surplus not in {0, _FIRST_KEPT - _FIRST_DROPPED}:
                 raise SourceError(
@@ -158,17 +137,13 @@ class CarCFDSource(Source):
                     f"many, or {_FIRST_KEPT - _FIRST_DROPPED} more, are wanted"
                 )
             dropped += surplus > 0
-            kinds.add(car.located is not None)
-            notes += () if car.located is None else car.located.notes
-            shape = (len(car.points),)
+            notes += car.notes
+            shape = (len(car.coordinates),)
             infos.append(TrajectoryInfo(item=f"data/{folder.name}", shape=shape, times=np.zeros(1), split=split))
-            box = np.stack([np.minimum(box[0], car.points.min(axis=0)), np.maximum(box[1], car.points.max(axis=0))])
-        if len(kinds) > 1:
-            raise SourceError("some cars have faces in their files and others none; convert them apart")
-        self.has_measures = kinds.pop()
-        self.kind: GeometryKind = "mesh" if self.has_measures else "points"
+            boxes.append(car.box)
+            are_meshes.append(car.located is not None)
         self.trajectories = tuple(infos)
-        self.axes, self._kept_axes, flat = describe_box(box, where=_MESH)
+        flat = self._settle_geometry(boxes, are_meshes)
         self.notes = (
             f"entries {_FIRST_DROPPED} to {_FIRST_KEPT - 1} of {_PRESSURE} left out, in {dropped} of {len(infos)} cars",
             *notes,

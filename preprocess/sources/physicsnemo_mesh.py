@@ -10,7 +10,6 @@ parameters. One store is one steady trajectory.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -19,9 +18,10 @@ from jaxtyping import Float64, Shaped
 
 from preprocess.sources.array_files import StoredArray, find_array
 from preprocess.sources.axes import as_float
-from preprocess.sources.base import Source, TrajectoryInfo
+from preprocess.sources.base import TrajectoryInfo
 from preprocess.sources.exact import exact_cast, stored_dtype
-from preprocess.sources.mesh_points import MeshPoints, check_nodes, describe_box, locate_points, simplex_cells
+from preprocess.sources.mesh_points import check_nodes, locate_points, simplex_cells
+from preprocess.sources.mesh_source import MeshSource, SourcePoints
 from preprocess.sources.naming import check_name, name_field
 from preprocess.sources.zarr_files import (
     is_zarr,
@@ -31,8 +31,8 @@ from preprocess.sources.zarr_files import (
     zarr_shape,
 )
 from ups_data.errors import SourceError, suggest
-from ups_data.mesh import Mesh, PointLocation
-from ups_data.schema import FieldSpec, GeometryKind, Record
+from ups_data.mesh import PointLocation
+from ups_data.schema import FieldSpec, Record
 from ups_data.yaml_records import parse_record
 
 _TYPE = "physicsnemo_mesh_type"
@@ -59,22 +59,7 @@ class PhysicsNeMoOptions(Record):
     drop_faulty: bool = False
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Points:
-    """The points of a store; a cloud is not located in a mesh."""
-
-    coordinates: Float64[np.ndarray, "point dim"]
-    located: MeshPoints | None
-
-    @property
-    def box(self) -> Float64[np.ndarray, "2 dim"]:
-        """Least and largest coordinates."""
-        if self.located is not None:
-            return self.located.box
-        return np.stack([self.coordinates.min(axis=0), self.coordinates.max(axis=0)])
-
-
-class PhysicsNeMoMeshSource(Source):
+class PhysicsNeMoMeshSource(MeshSource):
     """Meshes or clouds, a store of Zarr each."""
 
     format: ClassVar[str] = "physicsnemo_mesh"
@@ -98,7 +83,7 @@ class PhysicsNeMoMeshSource(Source):
             (array.dtype for arrays in self._data for array in arrays),
             where=", ".join(array.where for array in self._data[0]),
         )
-        self._loaded: tuple[int, _Points] | None = None
+        self._loaded: tuple[int, SourcePoints] | None = None
         self._describe()
 
     @classmethod
@@ -120,27 +105,12 @@ class PhysicsNeMoMeshSource(Source):
 
     def read_frames(self, trajectory: int, start: int, stop: int) -> Shaped[np.ndarray, "time channel *space"]:
         """Read the one frame of a mesh; see `Source.read_frames`."""
-        located = self._load(trajectory).located
-        parts = []
+        points, parts = self._load_points(trajectory), []
         for array in self._data[trajectory]:
             values = array.load()
             block = exact_cast(values, self.dtype, where=array.where).reshape(len(values), -1)
-            parts.append((block if located is None else block[located.rows]).T)
+            parts.append(points.choose(block).T)
         return np.concatenate(parts)[None][start:stop]
-
-    def read_coordinates(self, trajectory: int) -> tuple[Float64[np.ndarray, "..."], ...]:
-        """Return the points of a mesh; see `Source.read_coordinates`."""
-        return (np.ascontiguousarray(self._load(trajectory).coordinates[:, self._kept_axes]),)
-
-    def read_measures(self, trajectory: int) -> Float64[np.ndarray, " point"] | None:
-        """Return measures of cells, or the nodes' shares of them; see `Source.read_measures`."""
-        located = self._load(trajectory).located
-        return None if located is None else located.measures
-
-    def read_mesh(self, trajectory: int) -> Mesh | None:
-        """Return nodes and cells; see `Source.read_mesh`."""
-        located = self._load(trajectory).located
-        return None if located is None else located.mesh.take_axes(self._kept_axes)
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave points behind: another process reads them itself."""
@@ -158,14 +128,14 @@ class PhysicsNeMoMeshSource(Source):
                 )
         return tuple(found[name] for name in self._names)
 
-    def _load(self, trajectory: int) -> _Points:
+    def _load_points(self, trajectory: int) -> SourcePoints:
         """Read points and cells; the last ones are kept."""
         if self._loaded is None or self._loaded[0] != trajectory:
             self._loaded = None
             self._loaded = (trajectory, self._read_points(self.paths[trajectory]))
         return self._loaded[1]
 
-    def _read_points(self, path: Path) -> _Points:
+    def _read_points(self, path: Path) -> SourcePoints:
         array = find_array(path, f"{self._part}{_POINTS}")
         if len(array.shape) != 2 or not 1 <= array.shape[1] <= 3 or array.dtype.kind != "f":
             raise SourceError(
@@ -177,7 +147,7 @@ class PhysicsNeMoMeshSource(Source):
             if self._location == "cells":
                 raise SourceError(f"{path}: {self._part}{_CELLS} is empty, so nothing has data of cells")
             check_nodes(points, where=array.where)
-            return _Points(coordinates=points, located=None)
+            return SourcePoints(coordinates=points, located=None)
         corners = find_array(path, f"{self._part}{_CELLS}")
         if len(corners.shape) != 2:
             raise SourceError(f"{corners.where} has shape {corners.shape}; (cells, nodes of a cell) is wanted")
@@ -188,40 +158,35 @@ class PhysicsNeMoMeshSource(Source):
             drop_faulty=self._options.drop_faulty,
             where=path.name,
         )
-        return _Points(coordinates=located.coordinates, located=located)
+        return SourcePoints(coordinates=located.coordinates, located=located)
 
     def _describe(self) -> None:
-        infos, kinds = [], set()
+        infos, are_meshes = [], []
+        boxes: list[Float64[np.ndarray, "2 dim"]] = []
         notes: list[str] = []
-        box = None
         for trajectory, path in enumerate(self.paths):
-            points = self._load(trajectory)
+            points = self._load_points(trajectory)
             count = len(points.coordinates) if points.located is None else self._count_rows(path)
             for array in self._data[trajectory]:
                 if array.shape[0] != count:
                     raise SourceError(f"{array.where} has shape {array.shape}, and there are {count} {self._location}")
-            own = points.box
-            if box is not None and box.shape != own.shape:
+            if boxes and boxes[0].shape != points.box.shape:
                 raise SourceError(
-                    f"{path} has points of {own.shape[1]} dimensions, {self.paths[0].name} of {box.shape[1]}"
+                    f"{path} has points of {points.box.shape[1]} dimensions, {self.paths[0].name} of "
+                    f"{boxes[0].shape[1]}"
                 )
-            box = own if box is None else np.stack([np.minimum(box[0], own[0]), np.maximum(box[1], own[1])])
-            kinds.add(points.located is not None)
-            notes += [] if points.located is None else points.located.notes
+            boxes.append(points.box)
+            are_meshes.append(points.located is not None)
+            notes += points.notes
             absent = (note_absent_chunks(array.path, array.key or "") for array in self._data[trajectory])
             notes += [note for note in absent if note is not None]
             infos.append((path, len(points.coordinates), _read_globals(path)))
-        assert box is not None
-        if len(kinds) > 1:
-            raise SourceError(f"{self.name}: some stores hold cells and others points alone; convert them apart")
-        self.has_measures = kinds.pop()
-        self.kind: GeometryKind = "mesh" if self.has_measures else "points"
+        dropped = self._settle_geometry(boxes, are_meshes)
         _check_parameters([(path, parameters) for path, _, parameters in infos])
         self.trajectories = tuple(
             TrajectoryInfo(item=path.name, shape=(count,), times=np.zeros(1), parameters=parameters)
             for path, count, parameters in infos
         )
-        self.axes, self._kept_axes, dropped = describe_box(box, where=self.name)
         left = [name for name in _find_data(self.paths[0], self._part, self._location) if name not in self._names]
         left += _other_data(self.paths[0], self._part, self._location)
         notes += [f"data that were not converted: {', '.join(left)}"] if left else []

@@ -22,17 +22,18 @@ import numpy as np
 import pydantic
 from jaxtyping import Float64, Shaped
 
-from preprocess.sources.base import Source, TrajectoryInfo
+from preprocess.sources.base import TrajectoryInfo
 from preprocess.sources.exact import exact_cast, stored_dtype
-from preprocess.sources.mesh_points import MeshPoints, check_nodes, describe_box, locate_points, take_cells
+from preprocess.sources.mesh_points import check_nodes, locate_points, take_cells
+from preprocess.sources.mesh_source import MeshSource, SourcePoints
 from preprocess.sources.naming import check_name, name_field
 from preprocess.sources.stl_files import is_stl
 from preprocess.sources.vtk_files import VtkFile, looks_like_vtk
 from preprocess.sources.vtk_process import shared_process
 from preprocess.sources.vtk_series import Case, find_cases, join_times
 from ups_data.errors import SourceError, suggest
-from ups_data.mesh import Mesh, PointLocation
-from ups_data.schema import FieldSpec, GeometryKind, Record
+from ups_data.mesh import PointLocation
+from ups_data.schema import FieldSpec, Record
 from ups_data.yaml_records import parse_record
 
 _AXES = ("x", "y", "z")
@@ -73,24 +74,20 @@ class VtkOptions(Record):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class _Points:
-    """The points of one file; those of a cloud have no mesh and no measures."""
+class _Points(SourcePoints):
+    """The points of one file; `rows` are those of the file's arrays, which has cells of other dimensions too."""
 
-    coordinates: Float64[np.ndarray, "point 3"]
     rows: Shaped[np.ndarray, " point"] | None
-    located: MeshPoints | None
     faceless: tuple[str, ...] = ()
 
     @property
     def notes(self) -> tuple[str, ...]:
-        return self.faceless if self.located is None else (*self.located.notes, *self.faceless)
+        """What was left out."""
+        return (*super().notes, *self.faceless)
 
-    @property
-    def box(self) -> Float64[np.ndarray, "2 3"]:
-        """Least and largest coordinates."""
-        if self.located is not None:
-            return self.located.box
-        return np.stack([self.coordinates.min(axis=0), self.coordinates.max(axis=0)])
+    def choose(self, values: Shaped[np.ndarray, "row *component"]) -> Shaped[np.ndarray, "point *component"]:
+        """Return the values at the points, of those of all nodes or cells of the file."""
+        return values if self.rows is None else values[self.rows]
 
     @property
     def digest(self) -> bytes:
@@ -101,7 +98,7 @@ class _Points:
         return digest.digest()
 
 
-class VtkSource(Source):
+class VtkSource(MeshSource):
     """Meshes and clouds in one or several files of VTK."""
 
     format: ClassVar[str] = "vtk"
@@ -150,24 +147,12 @@ class VtkSource(Source):
         """Read frames [start, stop) of a trajectory; see `Source.read_frames`."""
         return np.stack([self._read_frame(file) for file in self._cases[trajectory].files[start:stop]])
 
-    def read_coordinates(self, trajectory: int) -> tuple[Float64[np.ndarray, "..."], ...]:
-        """Return the points of a trajectory; see `Source.read_coordinates`."""
-        points = self._load(self._cases[trajectory].files[0])[1]
-        return (np.ascontiguousarray(points.coordinates[:, self._kept_axes]),)
-
-    def read_measures(self, trajectory: int) -> Float64[np.ndarray, " point"] | None:
-        """Return measures of cells, or the nodes' shares of them; see `Source.read_measures`."""
-        located = self._load(self._cases[trajectory].files[0])[1].located
-        return None if located is None else located.measures
-
-    def read_mesh(self, trajectory: int) -> Mesh | None:
-        """Return nodes and cells; see `Source.read_mesh`."""
-        located = self._load(self._cases[trajectory].files[0])[1].located
-        return None if located is None else located.mesh.take_axes(self._kept_axes)
-
     def __getstate__(self) -> dict[str, Any]:
         """Leave the content of files behind: another process reads them itself."""
         return {**self.__dict__, "_read": None}
+
+    def _load_points(self, trajectory: int) -> _Points:
+        return self._load(self._cases[trajectory].files[0])[1]
 
     def _load(self, path: Path) -> tuple[VtkFile, _Points]:
         """Read a file; the last one is kept."""
@@ -211,7 +196,7 @@ class VtkSource(Source):
                 raise SourceError(
                     f"{path.name}: {name} has {block.shape[1]} components, elsewhere {len(spec.components)}"
                 )
-            parts.append((block if points.rows is None else block[points.rows]).T)
+            parts.append(points.choose(block).T)
         return np.concatenate(parts)
 
     def _array(self, file: VtkFile, name: str, path: Path) -> Shaped[np.ndarray, "point *component"]:
@@ -239,10 +224,9 @@ class VtkSource(Source):
 
     def _describe(self) -> None:
         """Read all files once: sizes, times, the box around all points, numbers, what was left out."""
-        infos, kinds = [], set()
+        infos, boxes, are_meshes = [], [], []
         notes: list[str] = []
         dtypes: set[np.dtype[Any]] = set()
-        box = np.stack([np.full(3, np.inf), np.full(3, -np.inf)])
         numbers: list[dict[str, float]] = []
         for case in self._cases:
             seen = self._survey(case)
@@ -250,12 +234,9 @@ class VtkSource(Source):
             numbers.append(seen.numbers)
             notes += seen.notes
             dtypes |= seen.dtypes
-            kinds.add(seen.is_mesh)
-            box = np.stack([np.minimum(box[0], seen.box[0]), np.maximum(box[1], seen.box[1])])
-        if len(kinds) > 1:
-            raise SourceError(f"{self.name}: some files hold cells and others nodes alone; convert them apart")
-        self.has_measures = kinds.pop()
-        self.kind: GeometryKind = "mesh" if self.has_measures else "points"
+            boxes.append(seen.box)
+            are_meshes.append(seen.is_mesh)
+        dropped = self._settle_geometry(boxes, are_meshes)
         shared = [name for name in numbers[0] if all(name in other for other in numbers)]
         left = sorted({name for other in numbers for name in other} - set(shared))
         if left:
@@ -270,7 +251,6 @@ class VtkSource(Source):
             )
             for (item, count, times), own in zip(infos, numbers, strict=True)
         )
-        self.axes, self._kept_axes, dropped = describe_box(box, where=self.name)
         self.notes = tuple(dict.fromkeys([*notes, *dropped]))
 
     def _survey(self, case: Case) -> _Survey:

@@ -87,7 +87,9 @@ def test_cars_without_faces_are_clouds(tmp_path: Path) -> None:
     source = open_source([tmp_path])
     assert (source.kind, source.has_measures, source.read_mesh(0)) == ("points", False, None)
     write_ply(tmp_path / "data" / "001" / "tri_mesh.ply", cars["001"][0], faces=np.arange(54).reshape(-1, 3))
-    with pytest.raises(SourceError, match="some cars have faces in their files and others none"):
+    with pytest.raises(
+        SourceError, match="car_cfd: some trajectories have cells and others points alone; convert them apart"
+    ):
         open_source([tmp_path])
 
 
