@@ -6,10 +6,9 @@ import tempfile
 import time
 import tracemalloc
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float64, Shaped
@@ -24,8 +23,7 @@ from preprocess.prove import LayoutReport, recommend_layout
 from preprocess.settings import ConvertSettings
 from preprocess.sources import Source
 from preprocess.sources.survey import Survey
-from ups_data.errors import UnknownFormatError
-from ups_data.importance import Subject
+from preprocess.sources.wrapped import WrappedSource
 from ups_data.mesh import Mesh
 from ups_data.schema import ImportanceSpec, Manifest
 from ups_data.storage import Store, open_store
@@ -47,32 +45,18 @@ class _Cut:
     num_frames: int
 
 
-class _CutSource(Source):
+class _CutSource(WrappedSource):
     """Some trajectories of a source, and their first frames."""
 
     format = "sample"
     summary = "a part of another source"
 
     def __init__(self, source: Source, cut: _Cut) -> None:
-        self._source, self._cut = source, cut
+        super().__init__(source)
+        self._cut = cut
         self.name, self.paths, self.notes = f"a sample of {source.name}", (), ()
-        self.fields, self.axes, self.kind, self.dtype = source.fields, source.axes, source.kind, source.dtype
-        self.time_unit, self.parameter_units = source.time_unit, source.parameter_units
-        self.missing_fields, self.has_measures = source.missing_fields, source.has_measures
-        self.boundaries = source.boundaries
-        self.off_grid = source.off_grid
         infos = (source.trajectories[number] for number in cut.trajectories)
         self.trajectories = [replace(info, times=info.times[: cut.num_frames], split="train") for info in infos]
-
-    @classmethod
-    def recognises(cls, path: Path) -> bool:  # noqa: ARG003  # of the contract
-        """Return False: it has no file."""
-        return False
-
-    @classmethod
-    def open(cls, paths: Sequence[Path], options: Mapping[str, Any]) -> Source:  # noqa: ARG003  # of the contract
-        """Refuse: it has no file."""
-        raise UnknownFormatError("a sample has no file to open")
 
     def read_frames(self, trajectory: int, start: int, stop: int) -> Shaped[np.ndarray, "time channel *space"]:
         """Read frames of the source."""
@@ -89,11 +73,6 @@ class _CutSource(Source):
     def read_mesh(self, trajectory: int) -> Mesh | None:
         """Read nodes and cells of the source."""
         return self._source.read_mesh(self._cut.trajectories[trajectory])
-
-    @property
-    def subject(self) -> Subject:
-        """What importance is measured on: the whole source, whose trajectories are not cut short."""
-        return self._source.subject
 
     def survey(self, trajectory: int, blocks: Sequence[tuple[int, int]], recipe: ImportanceSpec) -> Survey | None:
         """Measure what the source measures on other points."""

@@ -10,10 +10,8 @@ that differs between variables, `target_valid` tells which values there are.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float64, Shaped
@@ -22,16 +20,17 @@ from preprocess.sources.base import Source, TrajectoryInfo
 from preprocess.sources.interpolation import Interpolation, stencil_width
 from preprocess.sources.placement import domain_measure, place_points
 from preprocess.sources.survey import Deviations, KnownImportance, Survey
+from preprocess.sources.wrapped import WrappedSource
 from ups_data.coordinates import check_axis, grid_coordinates
-from ups_data.errors import ConfigError, SourceError, UnknownFormatError
-from ups_data.importance import GridGeometry, ImportanceMap, Subject
+from ups_data.errors import ConfigError, SourceError
+from ups_data.importance import GridGeometry, ImportanceMap
 from ups_data.schema import ImportanceSpec, OffGridSpec, SourceFingerprint
 
 _EXACT = np.dtype(np.float64)
 _READ_BYTES = 64 * 2**20
 
 
-class OffGridSource(Source):
+class OffGridSource(WrappedSource):
     """Points between the nodes of another source.
 
     Args:
@@ -51,12 +50,10 @@ class OffGridSource(Source):
             raise ConfigError(
                 f"{grid.name} holds {grid.kind}, which have no nodes to interpolate between; leave off_grid out"
             )
-        self._grid, self.off_grid = grid, spec.model_copy(update={"deviations": ()})
+        super().__init__(grid)
+        self.off_grid = spec.model_copy(update={"deviations": ()})
         self.format, self.options = grid.format, dict(grid.options)  # type: ignore[misc]  # how the grid is opened again
-        self.name, self.paths, self.kind = grid.name, grid.paths, "points"
-        self.fields, self.axes, self.time_unit = grid.fields, grid.axes, grid.time_unit
-        self.parameter_units, self.boundaries = dict(grid.parameter_units), grid.boundaries
-        self.missing_fields, self.has_measures = grid.missing_fields, True
+        self.kind, self.has_measures = "points", True
         self.dtype = np.dtype(np.float32 if np.can_cast(grid.dtype, np.float32, "safe") else np.float64)
         if not np.can_cast(grid.dtype, np.float64, "safe"):
             self.dtype = grid.dtype  # which a plan refuses by its name
@@ -68,16 +65,6 @@ class OffGridSource(Source):
             *grid.notes,
             f"points between the nodes, {amount}, seed {spec.seed}; values by {spec.scheme} interpolation",
         )
-
-    @classmethod
-    def recognises(cls, path: Path) -> bool:  # noqa: ARG003  # of the contract
-        """Return False: it has no file of its own."""
-        return False
-
-    @classmethod
-    def open(cls, paths: Sequence[Path], options: Mapping[str, Any]) -> Source:  # noqa: ARG003  # of the contract
-        """Refuse: it has no file of its own."""
-        raise UnknownFormatError("points between nodes have no file to open; open that of the grid")
 
     def read_frames(self, trajectory: int, start: int, stop: int) -> Shaped[np.ndarray, "time channel point"]:
         """Interpolate frames [start, stop) of the grid."""
@@ -100,12 +87,7 @@ class OffGridSource(Source):
 
     def fingerprints(self) -> tuple[SourceFingerprint, ...]:
         """Return what identifies the files of the grid."""
-        return self._grid.fingerprints()
-
-    @property
-    def subject(self) -> Subject:
-        """What importance is measured on: the grid."""
-        return self._grid.subject
+        return self._source.fingerprints()
 
     def survey(self, trajectory: int, blocks: Sequence[tuple[int, int]], recipe: ImportanceSpec) -> Survey:
         """Measure importance, and how far the scheme is off, on the grid."""
@@ -118,8 +100,8 @@ class OffGridSource(Source):
             SourceError: they do not fit the field.
             SchemaError: they break a rule of axes.
         """
-        info = self._grid.trajectories[trajectory]
-        axes = tuple(np.asarray(axis, dtype=np.float64) for axis in self._grid.read_coordinates(trajectory))
+        info = self._source.trajectories[trajectory]
+        axes = tuple(np.asarray(axis, dtype=np.float64) for axis in self._source.read_coordinates(trajectory))
         where = f"{self.name}: {info.item}"
         if tuple(axis.size for axis in axes) != info.shape:
             raise SourceError(
@@ -138,10 +120,10 @@ class OffGridSource(Source):
         Raises:
             SourceError: they are of another shape than was announced, or a value that may not miss is not finite.
         """
-        info, channels = self._grid.trajectories[trajectory], len(self.may_miss)
+        info, channels = self._source.trajectories[trajectory], len(self.may_miss)
         step = max(1, _READ_BYTES // (info.num_points * channels * self.dtype.itemsize))
         for start in range(frames.start, frames.stop, step):
-            chunk = self._grid.read_frames(trajectory, start, min(start + step, frames.stop))
+            chunk = self._source.read_frames(trajectory, start, min(start + step, frames.stop))
             wanted = (min(step, frames.stop - start), channels, *info.shape)
             if chunk.shape != wanted:
                 raise SourceError(f"{self.name}: {info.item} gives frames of {chunk.shape}, {wanted} was announced")
