@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 
 from ups_data.errors import DatasetError
-from ups_data.sample import Normalisers, SparseSample
+from ups_data.sample import Normalisers, QueryPoints, SparseSample
 
 _ALIGNMENT = 8
 
@@ -116,20 +116,23 @@ class SparseBatch:
             Where datasets are mixed, 0 behind the strata of each.
         parameters: (B, K); input_times: (B, T_in); target_times: (B, T_out); physical.
         sample_ids: (B,) int64, -1 for a sample that only fills the batch: all its weights are 0.
+
+    Where each target frame has points of its own (`Window.points`), `query_coords` is (B, T_out, Q, D), `query_weights`
+    and `query_index` are (B, T_out, Q), and `stratum_queries` is (B, T_out, S): see `points_at`.
     """
 
     inputs: Float[torch.Tensor, "batch time_in channel *space"]
-    query_coords: Float[torch.Tensor, "batch query dim"]
+    query_coords: Float[torch.Tensor, "batch *frame query dim"]
     query_targets: Float[torch.Tensor, "batch time_out query channel_out"]
-    query_weights: Float[torch.Tensor, "batch query"]
-    query_index: Int[torch.Tensor, "batch query"]
+    query_weights: Float[torch.Tensor, "batch *frame query"]
+    query_index: Int[torch.Tensor, "batch *frame query"]
     parameters: Float[torch.Tensor, "batch parameter"]
     input_times: Float[torch.Tensor, "batch time_in"]
     target_times: Float[torch.Tensor, "batch time_out"]
     sample_ids: Int[torch.Tensor, " batch"]
     input_valid: Bool[torch.Tensor, "batch time_in channel *space"] | None = None
     target_valid: Bool[torch.Tensor, "batch time_out query channel_out"] | None = None
-    stratum_queries: Int[torch.Tensor, "batch stratum"] | None = None
+    stratum_queries: Int[torch.Tensor, "batch *frame stratum"] | None = None
 
     def __init__(
         self,
@@ -197,9 +200,20 @@ class SparseBatch:
         return mask
 
     @property
-    def query_mask(self) -> Bool[torch.Tensor, "batch query"]:
+    def query_mask(self) -> Bool[torch.Tensor, "batch *frame query"]:
         """True on drawn points, False on padding."""
         return self.query_index >= 0
+
+    @property
+    def has_fresh_points(self) -> bool:
+        """Whether each target frame has points of its own."""
+        return self.query_index.ndim > 2
+
+    def points_at(self, frame: int) -> QueryPoints:
+        """Return the points of the samples' target frames of a number, from 0."""
+        parts = (self.query_coords, self.query_weights, self.query_index)
+        coords, weights, index = (part[:, frame] for part in parts) if self.has_fresh_points else parts
+        return QueryPoints(coords=coords, weights=weights, index=index)
 
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> Self:
         """Return the batch on another device: one copy."""
@@ -301,6 +315,11 @@ def _check_alike(samples: Sequence[SparseSample], *, pad_grids: bool) -> None:
             )
         if sample.query_targets.shape[::2] != first.query_targets.shape[::2]:
             raise DatasetError(f"samples {first.sample_id} and {sample.sample_id} differ in target frames or channels")
+        if sample.has_fresh_points != first.has_fresh_points:
+            raise DatasetError(
+                f"samples {first.sample_id} and {sample.sample_id} differ in whether each target frame has points of "
+                f"its own; give both the same Window(points=)"
+            )
 
 
 def _channels(sample: SparseSample) -> tuple[object, ...]:
@@ -310,7 +329,7 @@ def _channels(sample: SparseSample) -> tuple[object, ...]:
 
 def _plan_sections(samples: Sequence[SparseSample], size: int, room: Room) -> tuple[Section, ...]:
     first = samples[0]
-    queries = max(room.queries, *(len(sample.query_index) for sample in samples))
+    queries = max(room.queries, *(sample.query_index.shape[-1] for sample in samples))
     points = max(room.points, *(sample.inputs.shape[-1] for sample in samples))
     shapes: dict[str, tuple[torch.dtype, tuple[int, ...]]] = {}
     if first.input_coords is None:
@@ -328,15 +347,16 @@ def _plan_sections(samples: Sequence[SparseSample], size: int, room: Room) -> tu
     if any(sample.input_valid is not None for sample in samples):
         shapes["input_valid"] = (torch.bool, shapes["inputs"][1])
     times, _, channels = first.query_targets.shape
-    shapes["query_coords"] = (first.query_coords.dtype, (queries, first.query_coords.shape[1]))
+    frames = (times,) if first.has_fresh_points else ()
+    shapes["query_coords"] = (first.query_coords.dtype, (*frames, queries, first.query_coords.shape[-1]))
     shapes["query_targets"] = (first.query_targets.dtype, (times, queries, channels))
     if any(sample.target_valid is not None for sample in samples):
         shapes["target_valid"] = (torch.bool, (times, queries, channels))
-    shapes["query_weights"] = (first.query_weights.dtype, (queries,))
-    shapes["query_index"] = (torch.int32, (queries,))
-    strata = max((len(sample.stratum_queries) for sample in samples if sample.stratum_queries is not None), default=0)
-    if strata:
-        shapes["stratum_queries"] = (torch.int32, (strata,))
+    shapes["query_weights"] = (first.query_weights.dtype, (*frames, queries))
+    shapes["query_index"] = (torch.int32, (*frames, queries))
+    counts = [sample.stratum_queries for sample in samples if sample.stratum_queries is not None]
+    if counts:
+        shapes["stratum_queries"] = (torch.int32, (*frames, max(count.shape[-1] for count in counts)))
     for name in ("parameters", "input_times", "target_times"):
         shapes[name] = (getattr(first, name).dtype, tuple(getattr(first, name).shape))
     shapes["sample_ids"] = (torch.int64, ())
@@ -348,7 +368,7 @@ def _plan_sections(samples: Sequence[SparseSample], size: int, room: Room) -> tu
 
 
 def _fill(batch: SparseBatch, row: int, sample: SparseSample) -> None:
-    queries, sizes = len(sample.query_index), sample.inputs.shape[2:]
+    queries, sizes = sample.query_index.shape[-1], sample.inputs.shape[2:]
     inside: tuple[int | slice, ...] = (row, slice(None), slice(None), *(slice(size) for size in sizes))
     batch.inputs[inside] = sample.inputs
     if hasattr(batch, "input_sizes"):
@@ -363,12 +383,12 @@ def _fill(batch: SparseBatch, row: int, sample: SparseSample) -> None:
         batch.input_valid[inside] = True if sample.input_valid is None else sample.input_valid
     if batch.target_valid is not None:
         batch.target_valid[row, :, :queries] = True if sample.target_valid is None else sample.target_valid
-    batch.query_coords[row, :queries] = sample.query_coords
+    batch.query_coords[row, ..., :queries, :] = sample.query_coords
     batch.query_targets[row, :, :queries] = sample.query_targets
-    batch.query_weights[row, :queries] = sample.query_weights
-    batch.query_index[row, :queries] = sample.query_index
+    batch.query_weights[row, ..., :queries] = sample.query_weights
+    batch.query_index[row, ..., :queries] = sample.query_index
     if batch.stratum_queries is not None and sample.stratum_queries is not None:
-        batch.stratum_queries[row, : len(sample.stratum_queries)] = sample.stratum_queries
+        batch.stratum_queries[row, ..., : sample.stratum_queries.shape[-1]] = sample.stratum_queries
     batch.parameters[row] = sample.parameters
     batch.input_times[row] = sample.input_times
     batch.target_times[row] = sample.target_times

@@ -6,17 +6,18 @@ import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Self, get_args
+from typing import Any, Self, get_args
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Float64, Int, Int64, Shaped
+from torch.nn.utils.rnn import pad_sequence
 
 from ups_data.coordinates import Domain, coordinates_of, grid_measures
 from ups_data.errors import DatasetError, suggest
 from ups_data.pages import CellDraw, PageDraw, PointDraw
 from ups_data.sample import Normalisers, SparseSample
-from ups_data.samplers import DrawKey, Sampler
+from ups_data.samplers import DrawKey, FixedSampler, Sampler
 from ups_data.schema import ChannelStatistics, Estimand, FieldSpec, ParameterSpec
 from ups_data.statistics import Normaliser
 from ups_data.storage import Store, ZarrStore
@@ -28,7 +29,6 @@ from ups_data.window import Window
 _VALUE_SHARDS = "pages/values/c/"
 _AHEAD_BYTES = 64 * 2**20
 _DTYPES = {"float32": torch.float32, "float64": torch.float64}
-
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Queries:
@@ -67,14 +67,14 @@ class _Chosen:
         sample, trajectory: their numbers.
         block: number of the block in its trajectory whose pages are drawn from.
         frames: of inputs and of targets.
-        draw: which points.
+        draws: which points: one draw for all target frames, or one for each.
     """
 
     sample: int
     trajectory: int
     block: int
     frames: tuple[tuple[int, ...], tuple[int, ...]]
-    draw: PageDraw | PointDraw | CellDraw
+    draws: tuple[PageDraw | PointDraw | CellDraw, ...]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -84,7 +84,7 @@ class _Read:
     Attributes:
         sample, trajectory: their numbers.
         frames: of inputs and of targets.
-        queries: what was drawn.
+        queries: what was drawn, by draw.
         inputs: (T_in, C, N).
         input_coords: (N, D) for points, None on grids.
         num_strata: of the layout that was drawn from.
@@ -93,7 +93,7 @@ class _Read:
     sample: int
     trajectory: int
     frames: tuple[tuple[int, ...], tuple[int, ...]]
-    queries: _Queries
+    queries: tuple[_Queries, ...]
     num_strata: int
     inputs: Float[np.ndarray, "time channel point"]
     input_coords: Float64[np.ndarray, "point dim"] | None
@@ -129,7 +129,7 @@ class QueryDataset(torch.utils.data.Dataset[SparseSample]):
     Raises:
         DatasetError: an unknown split, an empty one, a trajectory shorter than the window, targets that span more
             frames than the store's blocks hold, missing statistics, an integral of a store without measures, queries of
-        other trajectories.
+            other trajectories, fresh points of a `FixedSampler`.
         SchemaError: an unknown field.
     """
 
@@ -153,6 +153,11 @@ class QueryDataset(torch.utils.data.Dataset[SparseSample]):
         if dtype not in _DTYPES:
             raise DatasetError(f"dtype must be one of {sorted(_DTYPES)}, got {dtype!r}")
         self.store, self.split, self.window, self.sampler, self.seed = store, split, window, sampler, seed
+        if window.points == "fresh" and isinstance(sampler, FixedSampler):
+            raise DatasetError(
+                f"Window(points='fresh') gives each target frame a draw of its own, and {sampler!r} takes the same "
+                f"points every time; use points='same', or a sampler that draws"
+            )
         self.query_store = store if queries is None else queries
         if queries is not None:
             check_same_trajectories(store, queries)
@@ -434,33 +439,39 @@ class QueryDataset(torch.utils.data.Dataset[SparseSample]):
         trajectory, first = self.locate(key.sample)
         # That of the whole window: which points are drawn says nothing about which frames are.
         block = self.query_store.block_of(trajectory, self.window.target_frames(first))
+        layout, targets = self.query_store.layout(trajectory, block), self.window.draw_targets(first, key)
         return _Chosen(
             sample=key.sample,
             trajectory=trajectory,
             block=block,
-            frames=(self.window.input_frames(first), self.window.draw_targets(first, key)),
-            draw=self.sampler.draw(self.query_store.layout(trajectory, block), key),
+            frames=(self.window.input_frames(first), targets),
+            draws=tuple(self.sampler.draw(layout, one) for one in self.window.point_keys(first, targets, key)),
         )
 
     def _read(self, chosen: _Chosen) -> _Read:
         """Read all that a sample needs."""
         store, trajectory, (inputs, targets) = self.store, chosen.trajectory, chosen.frames
-        read = self._read_pages if isinstance(chosen.draw, PageDraw) else self._read_points
+        shares = [targets] if self.window.points == "same" else [(frame,) for frame in targets]
+        place = (trajectory, chosen.block)
         return _Read(
             sample=chosen.sample,
             trajectory=trajectory,
             frames=chosen.frames,
-            queries=read((trajectory, chosen.block), targets, chosen.draw),  # type: ignore[arg-type]  # chosen by type
+            queries=tuple(
+                self._read_pages(place, frames, draw)
+                if isinstance(draw, PageDraw)
+                else self._read_points(place, frames, draw)
+                for frames, draw in zip(shares, chosen.draws, strict=True)
+            ),
             num_strata=self.query_store.layout(trajectory, chosen.block).num_strata,
             inputs=store.read_frames(trajectory, inputs, self._input_channels),
             input_coords=None if self.geometry == "grid" else store.coordinates(trajectory),
         )
 
     def _assemble(self, read: _Read) -> SparseSample:
-        trajectory, (inputs, targets), queries = read.trajectory, read.frames, read.queries
+        trajectory, (inputs, targets) = read.trajectory, read.frames
         input_values, input_valid = self._make_inputs(trajectory, read.inputs)
-        applied = self._apply(queries.values, self._normalisers.target)
-        values, target_valid = _fill(applied, self.query_store, self._target_channels)
+        drawn = [self._finish(queries, read.num_strata) for queries in read.queries]
         dtype, store = _DTYPES[self.dtype], self.store
         axes = store.axes(trajectory) if read.input_coords is None else ()
         times = store.times(trajectory)
@@ -472,19 +483,27 @@ class QueryDataset(torch.utils.data.Dataset[SparseSample]):
             inputs=input_values,
             input_axes=tuple(_as_tensor(axis, dtype) for axis in axes),
             input_coords=None if read.input_coords is None else _as_tensor(read.input_coords, dtype),
-            query_coords=_as_tensor(queries.coordinates, dtype),
-            query_targets=_as_tensor(values, dtype),
-            query_weights=_as_tensor(self.sampler.finish_weights(queries.weights), dtype),
-            query_index=_as_tensor(queries.index, torch.int32),
             parameters=_as_tensor(store.parameters(trajectory), dtype),
             input_times=_as_tensor(times[list(inputs)], dtype),
             target_times=_as_tensor(times[list(targets)], dtype),
             normalisers=self._normalisers,
             input_valid=input_valid,
-            target_valid=None if target_valid is None else torch.from_numpy(target_valid),
-            stratum_queries=self._count_strata(queries, read.num_strata),
             targets_drawn=len(targets) < self.window.targets,
+            **(drawn[0] if self.window.points == "same" else _stack_frames(drawn)),
         )
+
+    def _finish(self, queries: _Queries, num_strata: int) -> dict[str, Any]:
+        """Return what a sample holds of the points of one draw, by its name there."""
+        applied, dtype = self._apply(queries.values, self._normalisers.target), _DTYPES[self.dtype]
+        values, valid = _fill(applied, self.query_store, self._target_channels)
+        return {
+            "query_coords": _as_tensor(queries.coordinates, dtype),
+            "query_targets": _as_tensor(values, dtype),
+            "query_weights": _as_tensor(self.sampler.finish_weights(queries.weights), dtype),
+            "query_index": _as_tensor(queries.index, torch.int32),
+            "target_valid": None if valid is None else torch.from_numpy(valid),
+            "stratum_queries": self._count_strata(queries, num_strata),
+        }
 
     def _count_strata(self, queries: _Queries, num_strata: int) -> Int[torch.Tensor, " stratum"] | None:
         if queries.strata is None:
@@ -519,6 +538,18 @@ def _fill(
         return values, None
     valid = ~np.isnan(values)
     return np.where(valid, values, 0), valid
+
+
+def _stack_frames(drawn: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the draws of the target frames of a sample as one, the smaller ones padded."""
+    stacked: dict[str, Any] = {}
+    for name, first in drawn[0].items():
+        parts = [frame[name] for frame in drawn]
+        if name in ("query_targets", "target_valid") and first is not None:
+            parts = [part[0] for part in parts]  # each draw is for one frame
+        padding = -1 if name == "query_index" else 0
+        stacked[name] = None if first is None else pad_sequence(parts, batch_first=True, padding_value=padding)
+    return stacked
 
 
 def _names(fields: Sequence[str] | None) -> tuple[str, ...] | None:

@@ -50,12 +50,13 @@ class Feedback:
         """Global steps between a loss and the first draw that may know of it: the least of all datasets."""
         return min(memory.rule.lag for memory in self._memories.values())
 
-    def add(self, batch: SparseBatch, per_query: Float[torch.Tensor, "batch query"]) -> None:
+    def add(self, batch: SparseBatch, per_query: Float[torch.Tensor, "batch *frame query"]) -> None:
         """Take the losses of a batch.
 
         Args:
             batch: as the loader handed it out; every one of them, once, in their order.
-            per_query: loss of each drawn point.
+            per_query: loss of each drawn point; where each target frame has its own, of those of the first frame, or of
+                the first few.
 
         Raises:
             StateError: not the batch whose turn it is.
@@ -68,14 +69,17 @@ class Feedback:
                 f"the losses of global step {batch.origin.step} were fed back, those of {self.next_step} are due: feed "
                 f"back each batch once, in their order, and go on from a state where an epoch was left early"
             )
-        if per_query.shape != batch.query_weights.shape:
+        if not _fits(per_query, batch):
             shape = tuple(batch.query_weights.shape)
             raise DatasetError(f"losses of shape {tuple(per_query.shape)} were fed back, the batch has {shape}")
         for name, rows in _rows_by_dataset(batch.origin).items():
             if name in self._memories:
                 if batch.stratum_queries is None:
                     raise StateError("feedback is on batches that a loader with an adaptive sampler handed out")
-                self._memories[name].add(batch.stratum_queries[rows], per_query.detach()[rows])
+                counts = batch.stratum_queries[rows]
+                if batch.has_fresh_points:
+                    counts = counts[:, : per_query.shape[1]]
+                self._memories[name].add(counts.flatten(0, -2), per_query.detach()[rows].flatten(0, -2))
         self.next_step += 1
         for memory in self._memories.values():
             memory.close_if_due(self.next_step)
@@ -130,7 +134,7 @@ class _Memory:
     def add(
         self, stratum_queries: Int[torch.Tensor, "batch stratum"], per_query: Float[torch.Tensor, "batch query"]
     ) -> None:
-        """Take the losses of some samples."""
+        """Take the losses of some samples, or of some target frames of them."""
         sums = _sum_strata(stratum_queries[:, : len(self._fresh)], per_query)
         self._fresh = self._fresh.to(sums.device) + sums
 
@@ -178,6 +182,14 @@ class _Memory:
             return None
         emphasis: Float64[np.ndarray, " stratum"] = np.sqrt(total / count)
         return tuple((emphasis / emphasis.mean()).tolist())
+
+
+def _fits(per_query: torch.Tensor, batch: SparseBatch) -> bool:
+    """Tell whether losses are those of the points of a batch, or of the points of its first target frames."""
+    drawn = batch.query_weights
+    if batch.has_fresh_points and per_query.ndim == drawn.ndim and per_query.shape[1] > 0:
+        drawn = drawn[:, : per_query.shape[1]]
+    return per_query.shape == drawn.shape
 
 
 def _rows_by_dataset(origin: BatchOrigin) -> dict[str | None, list[int] | slice]:

@@ -106,7 +106,8 @@ class QueryLoader:
 
         Args:
             batch: as it was handed out, on any device.
-            per_query: (B, Q), loss of each drawn point, not weighted; those of padding do not count. What
+            per_query: (B, Q), loss of each drawn point, not weighted; those of padding do not count. Where each target
+                frame has points of its own (B, T, Q), of all frames or of the first ones. What
                 `ups_data.training.LossBundle.per_query` holds.
 
         Raises:

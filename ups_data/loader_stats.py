@@ -15,9 +15,9 @@ class LoaderStats:
         num_batches: batches.
         num_samples: samples, those that only fill a batch not counted.
         num_padding: samples that only fill a batch, which a tail or an uneven number of ranks leaves.
-        num_points: drawn points.
-        effective_points: the sum over samples of (sum w)^2 / sum w^2: how many points of one weight they are worth
-            where the loss is the same everywhere.
+        num_points: drawn points; where each target frame has its own, those of all frames.
+        effective_points: the sum over samples of (sum w)^2 / sum w^2, over all of those: how many points of one weight
+            they are worth where the loss is the same everywhere.
         read_bytes: bytes read from the store.
         read_ranges: contiguous ranges that they came from.
         decoded_bytes: bytes of the rows that were decoded from them, and from what a cache had.
@@ -51,7 +51,7 @@ class LoaderStats:
     def of(cls, batch: SparseBatch, *, wait_seconds: float) -> LoaderStats:
         """Return the figures of one batch."""
         assert batch.cost is not None, "loaders note what their batches cost"
-        weights = batch.query_weights.double()
+        weights = batch.query_weights.double().flatten(1)
         squares = weights.square().sum(dim=1)
         real = squares > 0
         num_samples = int((batch.sample_ids >= 0).sum())

@@ -134,6 +134,7 @@ def _common(dataset: QueryDataset) -> dict[str, object]:
         "target fields": [field.model_dump() for field in dataset.target_fields],
         "frames (window)": (window.inputs, window.targets),
         "drawn frames (window)": window.drawn_targets,
+        "points of target frames (window)": window.points,
         "parameters": [parameter.name for parameter in dataset.parameters],
         "dtype": dataset.dtype,
         "estimand": dataset.estimand,

@@ -29,6 +29,7 @@ class Stream(IntEnum):
     SEARCH = 9
     OFF_GRID = 10
     FRAMES = 11
+    FRAME_POINTS = 12
 
 
 def generator(*, seed: int, stream: Stream, words: tuple[int, int] = (0, 0)) -> np.random.Generator:

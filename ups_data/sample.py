@@ -19,8 +19,26 @@ class Normalisers:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class QueryPoints:
+    """The drawn points of one target frame, of a sample or of each sample of a batch.
+
+    Attributes:
+        coords: physical.
+        weights: 0 on padding.
+        index: point ids, -1 on padding.
+    """
+
+    coords: Float[torch.Tensor, "*batch query dim"]
+    weights: Float[torch.Tensor, "*batch query"]
+    index: Int[torch.Tensor, "*batch query"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class SparseSample:
     """One training sample: the encoder's whole input, and the drawn points.
+
+    Where each target frame has points of its own (`Window.points`), coordinates, weights and ids of queries, and
+    `stratum_queries`, begin with T_out, and Q is that of the frame with most points; the others are padded.
 
     Attributes:
         sample_id: number of the sample in its dataset.
@@ -51,20 +69,31 @@ class SparseSample:
     inputs: Float[torch.Tensor, "time_in channel *space"]
     input_axes: tuple[Float[torch.Tensor, " _"], ...]
     input_coords: Float[torch.Tensor, "point dim"] | None
-    query_coords: Float[torch.Tensor, "query dim"]
+    query_coords: Float[torch.Tensor, "*frame query dim"]
     query_targets: Float[torch.Tensor, "time_out query channel_out"]
-    query_weights: Float[torch.Tensor, " query"]
-    query_index: Int[torch.Tensor, " query"]
+    query_weights: Float[torch.Tensor, "*frame query"]
+    query_index: Int[torch.Tensor, "*frame query"]
     parameters: Float[torch.Tensor, " parameter"]
     input_times: Float[torch.Tensor, " time_in"]
     target_times: Float[torch.Tensor, " time_out"]
     normalisers: Normalisers
     input_valid: Bool[torch.Tensor, "time_in channel *space"] | None = None
     target_valid: Bool[torch.Tensor, "time_out query channel_out"] | None = None
-    stratum_queries: Int[torch.Tensor, " stratum"] | None = None
+    stratum_queries: Int[torch.Tensor, "*frame stratum"] | None = None
     targets_drawn: bool = False
 
     @property
-    def query_mask(self) -> Bool[torch.Tensor, " query"]:
+    def query_mask(self) -> Bool[torch.Tensor, "*frame query"]:
         """True on drawn points, False on padding."""
         return self.query_index >= 0
+
+    @property
+    def has_fresh_points(self) -> bool:
+        """Whether each target frame has points of its own."""
+        return self.query_index.ndim > 1
+
+    def points_at(self, frame: int) -> QueryPoints:
+        """Return the points of the sample's target frame of a number, from 0."""
+        parts = (self.query_coords, self.query_weights, self.query_index)
+        coords, weights, index = (part[frame] for part in parts) if self.has_fresh_points else parts
+        return QueryPoints(coords=coords, weights=weights, index=index)

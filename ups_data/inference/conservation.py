@@ -149,7 +149,7 @@ class ConservationReward:
 
     @classmethod
     def of(cls, model: NeuralOperator, sample: SparseSample, config: RewardConfig) -> Self:
-        """Take the queries of a sample, with their weights, as the points: a `FixedSampler` spreads them evenly.
+        """Take the queries of a sample (of its first target), with their weights: a `FixedSampler` spreads them evenly.
 
         Points that lack a value of these fields in the last input frame are left out.
 
@@ -164,10 +164,11 @@ class ConservationReward:
         if len(density) > 1:
             raise ConfigError(f"the density {config.density!r} has {len(density)} channels, it must have one")
         inside = _input_channels(model.problem, [*density, *velocity])
-        drawn = sample.query_index >= 0
-        index = sample.query_index[drawn].long()
+        queries = sample.points_at(0)
+        drawn = queries.index >= 0
+        index = queries.index[drawn].long()
         values = sample.inputs[-1].flatten(1)[inside][:, index].double().numpy()
-        weights = sample.query_weights[drawn].double().numpy()
+        weights = queries.weights[drawn].double().numpy()
         if sample.input_valid is not None:
             there = sample.input_valid[-1].flatten(1)[inside][:, index].all(dim=0)
             weights = weights * there.numpy()
@@ -177,7 +178,7 @@ class ConservationReward:
         values = values * normaliser.scale[inside, None] + normaliser.mean[inside, None]
         return cls(
             config=config,
-            points=PointSet.cloud(sample.query_coords[drawn].double().numpy()),
+            points=PointSet.cloud(queries.coords[drawn].double().numpy()),
             weights=weights,
             channels=(density, velocity),
             start=_integrals(values[: len(density)], values[len(density) :], weights),

@@ -62,7 +62,7 @@ class Predictor:
         data = checkpoint.header.config.data
         chosen = data.open() if store is None else store
         opened = ups_data.open_store(chosen) if isinstance(chosen, str) else chosen
-        one = {"targets": 1, "drawn_targets": None}
+        one = {"targets": 1, "drawn_targets": None, "points": "same"}
         one_target = data.model_copy(update={"window": data.window.model_copy(update=one)})
         dataset = one_target.build(
             opened,

@@ -204,15 +204,16 @@ def check_times(sample: SparseSample, times: Sequence[float]) -> tuple[float, ..
 
 
 def _without_queries(sample: SparseSample) -> SparseSample:
-    channels = sample.query_targets.shape[-1]
+    channels, points = sample.query_targets.shape[-1], sample.points_at(0)
     return replace(
         sample,
-        query_coords=sample.query_coords[:0],
+        query_coords=points.coords[:0],
         query_targets=sample.query_targets.new_zeros(1, 0, channels),
-        query_weights=sample.query_weights[:0],
-        query_index=sample.query_index[:0],
+        query_weights=points.weights[:0],
+        query_index=points.index[:0],
         target_times=sample.target_times[:1],
         target_valid=None,
+        stratum_queries=None,
     )
 
 

@@ -165,7 +165,7 @@ class NeuralOperator(torch.nn.Module):
         """Predict as `forward` does, `query_chunk` points of all samples together at a time: memory is bounded."""
         latents = self.rollout(batch)
         size = max(query_chunk // len(batch), 1)
-        parts = [self.answer(latents, batch, points) for points in batch.query_coords.split(size, dim=1)]
+        parts = [self.answer(latents, batch, points) for points in batch.query_coords.split(size, dim=-2)]
         return torch.cat(parts, dim=2)
 
     def last_input(
@@ -193,8 +193,20 @@ class NeuralOperator(torch.nn.Module):
         return Lattice(values=values.contiguous(), axes=axes, periodic=self.problem.periodic)
 
     def answer(
-        self, latents: list[Lattice], batch: SparseBatch, points: Float[torch.Tensor, "batch query dim"]
+        self, latents: list[Lattice], batch: SparseBatch, points: Float[torch.Tensor, "batch *frame query dim"]
     ) -> Float[torch.Tensor, "batch time query channel"]:
-        """Return the target channels at physical points, at the times of the tokens."""
-        answers = torch.stack([self.decode(latent, points) for latent in latents], dim=1)
-        return answers + self.last_input(batch, points)[:, None] if self.config.residual else answers
+        """Return the target channels at physical points, at the times of the tokens.
+
+        Args:
+            latents: tokens of the first target frames.
+            batch: whose input they come from.
+            points: (B, Q, D), or (B, T_out, Q, D) where each target frame has its own.
+        """
+        fresh = points.ndim > 3
+        where = [points[:, frame] if fresh else points for frame in range(len(latents))]
+        answers = torch.stack([self.decode(latent, at) for latent, at in zip(latents, where, strict=True)], dim=1)
+        if not self.config.residual:
+            return answers
+        # One look at the input for all frames.
+        known = self.last_input(batch, torch.cat(where, dim=1) if fresh else points)
+        return answers + (known.unflatten(1, (len(where), -1)) if fresh else known[:, None])

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float64, Int64
 
 from ups_data.errors import SamplerError
 from ups_data.pages import CellDraw, PageDraw, PageLayout, PointDraw
+from ups_data.random import Stream, generator
 from ups_data.samplers.schedule import Constant, Schedule
 from ups_data.samplers.weights import Weights
 
@@ -31,6 +32,20 @@ class DrawKey:
     sample: int
     step: int = 0
     emphasis: tuple[float, ...] | None = None
+
+    def at_frame(self, place: int) -> DrawKey:
+        """Return the key of the points of one target frame, where each has its own.
+
+        Its seed follows from this one's and the place alone, so a frame has its points whatever other frames are drawn,
+        and every sampler draws anew for it. That of place 0 is this key.
+
+        Args:
+            place: of the frame among all target frames of the window, from 0.
+        """
+        if not place:
+            return self
+        random = generator(seed=self.seed, stream=Stream.FRAME_POINTS, words=(place, 0))
+        return replace(self, seed=int(random.integers(2**64 - 1, dtype=np.uint64, endpoint=True)))
 
 
 @dataclass(frozen=True, kw_only=True)

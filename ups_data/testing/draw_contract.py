@@ -23,7 +23,7 @@ from jaxtyping import Float64
 
 from ups_data.dataset import QueryDataset
 from ups_data.loader import build_loader
-from ups_data.sample import SparseSample
+from ups_data.sample import QueryPoints, SparseSample
 
 _NUM_SAMPLES, _NUM_DRAWS = 5, 300
 _MOST_SIGMAS = 5.0
@@ -33,25 +33,29 @@ class DrawContract:
     """Tests of draws; the fixture `dataset` comes from the subclass."""
 
     def test_points_are_distinct_and_weights_positive(self, dataset: QueryDataset) -> None:
-        """No point comes twice in a sample, every id is one of the trajectory, every weight finite and positive."""
+        """No point comes twice in a frame, every id is one of the trajectory, every weight finite and positive."""
         for sample in _some_samples(dataset):
-            ids = sample.query_index.numpy()
-            assert ids.size, f"sample {sample.sample_id} has no point"
-            assert np.unique(ids).size == ids.size, f"sample {sample.sample_id} holds a point twice"
-            assert ids.min() >= 0
-            assert ids.max() < dataset.query_store.num_points(sample.trajectory)
-            weights = sample.query_weights.numpy()
-            assert np.isfinite(weights).all()
-            assert (weights > 0).all(), f"sample {sample.sample_id} has a weight that is not positive"
+            for drawn in _draws(sample):
+                ids = drawn.index.numpy()
+                assert ids.size, f"sample {sample.sample_id} has no point"
+                assert np.unique(ids).size == ids.size, f"sample {sample.sample_id} holds a point twice"
+                assert ids.min() >= 0
+                assert ids.max() < dataset.query_store.num_points(sample.trajectory)
+                weights = drawn.weights.numpy()
+                assert np.isfinite(weights).all()
+                assert (weights > 0).all(), f"sample {sample.sample_id} has a weight that is not positive"
 
     def test_shapes_are_those_of_the_window(self, dataset: QueryDataset) -> None:
         """Coordinates, targets and weights agree in the number of points, frames and channels."""
         channels = sum(len(field.components) for field in dataset.target_fields)
+        fresh = dataset.window.points == "fresh"
         for sample in _some_samples(dataset):
-            count = len(sample.query_index)
-            assert tuple(sample.query_coords.shape) == (count, dataset.domain.dims)
-            assert tuple(sample.query_targets.shape) == (len(sample.target_frames), count, channels)
-            assert tuple(sample.query_weights.shape) == (count,)
+            count, times = sample.query_index.shape[-1], len(sample.target_frames)
+            frames = (times,) if fresh else ()
+            assert tuple(sample.query_index.shape) == (*frames, count)
+            assert tuple(sample.query_coords.shape) == (*frames, count, dataset.domain.dims)
+            assert tuple(sample.query_targets.shape) == (times, count, channels)
+            assert tuple(sample.query_weights.shape) == (*frames, count)
 
     def test_values_are_those_of_the_dense_frames(self, dataset: QueryDataset) -> None:
         """Targets at the drawn points are, denormalised, the store's dense values to rounding."""
@@ -59,21 +63,26 @@ class DrawContract:
         channels = list(dataset.query_store.manifest.channels_of(tuple(names)))
         for sample in _some_samples(dataset):
             dense = dataset.query_store.read_dense(sample.trajectory, sample.target_frames)[:, channels]
-            wanted = dense[..., sample.query_index.numpy()].transpose(0, 2, 1).astype(np.float64)
             normaliser = dataset.normalisers.target
-            found = sample.query_targets.double().numpy() * normaliser.scale + normaliser.mean
-            there = np.isfinite(wanted)
-            tolerance = 1e-5 * (np.abs(wanted[there]).max(initial=0.0) + float(np.abs(normaliser.scale).max()))
-            np.testing.assert_allclose(found[there], wanted[there], rtol=0, atol=tolerance)
+            for frame, values in enumerate(sample.query_targets.double().numpy()):
+                index = sample.points_at(frame).index.numpy()
+                wanted = dense[frame][..., index[index >= 0]].T.astype(np.float64)
+                found = values[index >= 0] * normaliser.scale + normaliser.mean
+                there = np.isfinite(wanted)
+                tolerance = 1e-5 * (np.abs(wanted[there]).max(initial=0.0) + float(np.abs(normaliser.scale).max()))
+                np.testing.assert_allclose(found[there], wanted[there], rtol=0, atol=tolerance)
 
     def test_draws_are_unbiased(self, dataset: QueryDataset) -> None:
         """Over many draws, the mean sum of weights times f is that of f over all points, within 5 standard errors.
 
         f is 1, the coordinates, and the importance map: what a draw could favour by mistake. Each point is therefore
-        held against its share, and with `estimand="integral"` against the measure of its cell, on one trajectory.
+        held against its share, and with `estimand="integral"` against the measure of its cell, on one trajectory; and
+        for each target frame where each has points of its own.
         """
         integrands, truth = _integrands(dataset)
-        estimates = np.array([_estimate(dataset, integrands, number) for number in range(_NUM_DRAWS)])
+        estimates = np.array([_estimates(dataset, integrands, number) for number in range(_NUM_DRAWS)])
+        if estimates.shape[1] > 1 and np.ptp(estimates, axis=0).any():
+            assert np.ptp(estimates, axis=1).any(), "the target frames have the same points, not fresh ones"
         error = estimates.mean(axis=0) - truth
         scale = np.abs(integrands).max(axis=0) * max(abs(float(truth[0])), 1e-300)
         noise = estimates.std(axis=0, ddof=1) / np.sqrt(_NUM_DRAWS)
@@ -136,11 +145,19 @@ def _integrands(
     return columns, shares @ columns[drawn]
 
 
-def _estimate(
+def _draws(sample: SparseSample) -> Iterator[QueryPoints]:
+    """Yield the draws of a sample, without padding: one of each target frame where each has its own."""
+    for frame in range(len(sample.target_frames) if sample.has_fresh_points else 1):
+        points = sample.points_at(frame)
+        drawn = points.index >= 0
+        yield QueryPoints(coords=points.coords[drawn], weights=points.weights[drawn], index=points.index[drawn])
+
+
+def _estimates(
     dataset: QueryDataset, integrands: Float64[np.ndarray, "point integrand"], number: int
-) -> Float64[np.ndarray, " integrand"]:
-    """Return the estimates of one draw of the first sample, under a seed of its own."""
+) -> Float64[np.ndarray, "draw integrand"]:
+    """Return the estimates of the draws of the first sample, under a seed of its own."""
     other = copy.copy(dataset)
     other.seed = number
-    sample = other.sample(0, epoch=number % 3)
-    return sample.query_weights.double().numpy() @ integrands[sample.query_index.numpy()]
+    drawn = _draws(other.sample(0, epoch=number % 3))
+    return np.array([part.weights.double().numpy() @ integrands[part.index.numpy()] for part in drawn])

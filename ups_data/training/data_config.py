@@ -14,6 +14,7 @@ from ups_data.order import BlockShuffle, Shuffle, StreamShuffle
 from ups_data.samplers import Sampler
 from ups_data.schema import ChannelStatistics, Estimand, Record
 from ups_data.storage import Store
+from ups_data.window import TargetPoints
 
 AtLeastOne = Annotated[int, pydantic.Field(ge=1)]
 AtLeastZero = Annotated[int, pydantic.Field(ge=0)]
@@ -27,6 +28,7 @@ class WindowConfig(Record):
     stride: AtLeastOne = 1
     lead: AtLeastZero = 1
     drawn_targets: AtLeastOne | None = None
+    points: TargetPoints = "same"
 
 
 class ShuffleConfig(Record):
@@ -190,8 +192,9 @@ class DataConfig(Record):
         return parts
 
     def with_all_targets(self) -> Self:
-        """Return the same with all target frames of the window in every sample."""
-        return self.model_copy(update={"window": self.window.model_copy(update={"drawn_targets": None})})
+        """Return the same with all target frames of the window in every sample, at the same points."""
+        every = self.window.model_copy(update={"drawn_targets": None, "points": "same"})
+        return self.model_copy(update={"window": every})
 
     def build(
         self,

@@ -27,19 +27,20 @@ def inverse_encoding_loss(
 ) -> Float[torch.Tensor, ""]:
     """Return how well the tokens of the input decode to the input itself, estimated at the drawn points.
 
-    It takes the drawn queries with their weights, so it is unbiased at every ratio and equals the dense loss at ratio
-    1. The values of the input are picked from what the encoder saw: nothing more is read.
+    It takes the drawn queries with their weights (those of the first target frame where each has its own), so it is
+    unbiased at every ratio and equals the dense loss at ratio 1. The values of the input are picked from what the
+    encoder saw: nothing more is read.
 
     Raises:
         ConfigError: a target field that is no input field.
     """
-    channels = list(model.problem.target_channels_in_input())
-    target = _pick(batch.inputs[:, -1:, channels], batch.query_index).transpose(2, 3)
+    channels, points = list(model.problem.target_channels_in_input()), batch.points_at(0)
+    target = _pick(batch.inputs[:, -1:, channels], points.index).transpose(2, 3)
     valid = None
     if batch.input_valid is not None:
-        valid = _pick(batch.input_valid[:, -1:, channels], batch.query_index).transpose(2, 3)
-    decoded = model.decode(latent, batch.query_coords)[:, None]
-    return weighted_loss(decoded, target, batch.query_weights, kind=kind, valid=valid)
+        valid = _pick(batch.input_valid[:, -1:, channels], points.index).transpose(2, 3)
+    decoded = model.decode(latent, points.coords)[:, None]
+    return weighted_loss(decoded, target, points.weights, kind=kind, valid=valid)
 
 
 def inverse_decoding_loss(
@@ -73,16 +74,17 @@ def inverse_decoding_loss(
 
 
 def _on_points(model: NeuralOperator, latent: Lattice, batch: SparseBatch) -> Float[torch.Tensor, ""]:
-    inputs = _pick(batch.inputs, batch.query_index).clone()
-    decoded = model.decode(latent, batch.query_coords).transpose(1, 2)
+    points = batch.points_at(0)
+    inputs = _pick(batch.inputs, points.index).clone()
+    decoded = model.decode(latent, points.coords).transpose(1, 2)
     inputs[:, -1, list(model.problem.target_channels_in_input())] = decoded.to(inputs.dtype)
     if batch.input_mask is None:
         count = torch.full((len(batch),), batch.inputs.shape[-1], device=batch.inputs.device)
     else:
         count = batch.input_mask.sum(dim=1)
-    stands_for = batch.query_weights * count[:, None].to(batch.query_weights.dtype)
-    valid = None if batch.input_valid is None else _pick(batch.input_valid, batch.query_index)
-    again = model.encoder(model.with_validity(inputs, valid), batch.query_coords, stands_for)
+    stands_for = points.weights * count[:, None].to(points.weights.dtype)
+    valid = None if batch.input_valid is None else _pick(batch.input_valid, points.index)
+    again = model.encoder(model.with_validity(inputs, valid), points.coords, stands_for)
     errors = (again.values - latent.values.detach()).square().mean(dim=-1)
     seen = torch.ones_like(errors) if latent.occupied is None else latent.occupied.to(errors.dtype)
     real = seen * (batch.sample_ids >= 0)[:, None].to(errors.dtype)

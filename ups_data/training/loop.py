@@ -131,9 +131,10 @@ class _StepTally:
         self.loss += loss
         self.samples += samples
         self.num_bytes += batch.num_bytes
-        squares = batch.query_weights.square().sum(dim=1)
+        weights = batch.query_weights.flatten(1)
+        squares = weights.square().sum(dim=1)
         real = squares > 0
-        self._effective += float((batch.query_weights.sum(dim=1)[real].square() / squares[real]).sum())
+        self._effective += float((weights.sum(dim=1)[real].square() / squares[real]).sum())
         self._drawn += int(real.sum())
 
     @property

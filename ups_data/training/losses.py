@@ -86,13 +86,14 @@ class LossBundle:
         total: sum of weight times term.
         components: the terms by name, without their weights.
         per_query: (B, Q), squared error at each drawn point, mean over the target frames that count and their channels;
-            without weights or gradient, 0 on padding. What `loader.feedback` of an adaptive sampler takes. None where
-            neither `L_forward`, `L_rollout` nor `L_spec` was computed.
+            without weights or gradient, 0 on padding. Where each target frame has points of its own (B, T, Q), mean
+            over channels, of the T first frames that count. What `loader.feedback` of an adaptive sampler takes. None
+            where neither `L_forward`, `L_rollout` nor `L_spec` was computed.
     """
 
     total: Float[torch.Tensor, ""]
     components: dict[str, Float[torch.Tensor, ""]]
-    per_query: Float[torch.Tensor, "batch query"] | None = None
+    per_query: Float[torch.Tensor, "batch *frame query"] | None = None
 
 
 def compute_operator_loss_bundle(
@@ -143,16 +144,17 @@ def _forward_terms(
     predicted: Float[torch.Tensor, "batch time query channel"],
     config: LossConfig,
     weights: dict[str, float],
-) -> tuple[dict[str, Float[torch.Tensor, ""]], Float[torch.Tensor, "batch query"]]:
+) -> tuple[dict[str, Float[torch.Tensor, ""]], Float[torch.Tensor, "batch *frame query"]]:
     frames = predicted.shape[1]
     target = batch.query_targets[:, :frames]
     valid = None if batch.target_valid is None else batch.target_valid[:, :frames]
+    drawn = batch.query_weights[:, :frames] if batch.has_fresh_points else batch.query_weights
     parts = {"L_forward": slice(0, 1), "L_rollout": slice(1, frames)}
     terms = {
         name: weighted_loss(
             predicted[:, part],
             target[:, part],
-            batch.query_weights,
+            drawn[:, part] if batch.has_fresh_points else drawn,
             kind=config.kind,
             valid=None if valid is None else valid[:, part],
         )
@@ -160,11 +162,12 @@ def _forward_terms(
         if name in weights and part.start < frames
     }
     if "L_spec" in weights:
+        first = batch.points_at(0)
         terms["L_spec"] = spectral_loss(
             predicted[:, :1],
             target[:, :1],
-            batch.query_weights,
-            model.problem.unit_coordinates(batch.query_coords),
+            first.weights,
+            model.problem.unit_coordinates(first.coords),
             modes=config.spectral_modes,
             kind=config.kind,
             valid=None if valid is None else valid[:, :1],
@@ -172,4 +175,4 @@ def _forward_terms(
     error = (predicted.detach() - target).square()
     if valid is not None:
         error = error.masked_fill(~valid, 0.0)
-    return terms, error.mean(dim=(1, 3)) * (batch.query_weights != 0)
+    return terms, error.mean(dim=3 if batch.has_fresh_points else (1, 3)) * (drawn != 0)

@@ -111,7 +111,8 @@ def _errors_by_sample(
     model: NeuralOperator, batch: SparseBatch, query_chunk: int
 ) -> dict[str, Float[torch.Tensor, " batch"]]:
     # Clouds of several sizes are padded, values may be missing: neither counts.
-    valid = batch.query_mask[:, None, :, None].expand(batch.query_targets.shape)
+    drawn = batch.query_mask if batch.has_fresh_points else batch.query_mask[:, None]
+    valid = drawn[..., None].expand(batch.query_targets.shape)
     if batch.target_valid is not None:
         valid = valid & batch.target_valid
     target = batch.denormalize(batch.query_targets)

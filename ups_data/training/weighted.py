@@ -19,7 +19,7 @@ LossKind = Literal["mean_squared", "relative_squared"]
 def weighted_loss(
     predicted: Float[torch.Tensor, "batch time query channel"],
     target: Float[torch.Tensor, "batch time query channel"],
-    weights: Float[torch.Tensor, "batch query"],
+    weights: Float[torch.Tensor, "batch *frame query"],
     *,
     kind: LossKind = "mean_squared",
     valid: Bool[torch.Tensor, "batch time query channel"] | None = None,
@@ -29,7 +29,8 @@ def weighted_loss(
     Args:
         predicted: values at the drawn points, of any finite content on padding.
         target: what they should be.
-        weights: of the draw, 0 on padding. A sample whose weights are all 0 only fills the batch and does not count.
+        weights: of the draw, 0 on padding; (B, T, Q) where each frame has points of its own. A sample whose weights
+            are all 0 only fills the batch and does not count.
         kind: `mean_squared`: mean over samples, frames and channels of sum_q w_q e_q^2. `relative_squared`: mean over
             samples of that sum over sum_q w_q y_q^2, both added up over frames and channels.
         valid: False where the target is missing, which counts as no error and no size; None where none is.
@@ -37,11 +38,12 @@ def weighted_loss(
     error = predicted - target
     if valid is not None:
         error, target = error.masked_fill(~valid, 0.0), target.masked_fill(~valid, 0.0)
-    errors = torch.einsum("btqc,bq->btc", error.square(), weights)
-    real = (weights != 0).any(dim=1).to(errors.dtype)
+    drawn = "btq" if weights.ndim > 2 else "bq"
+    errors = torch.einsum(f"btqc,{drawn}->btc", error.square(), weights)
+    real = (weights != 0).flatten(1).any(dim=1).to(errors.dtype)
     if kind == "mean_squared":
         by_sample = errors.mean(dim=(1, 2))
     else:
-        size = torch.einsum("btqc,bq->b", target.square(), weights)
+        size = torch.einsum(f"btqc,{drawn}->b", target.square(), weights)
         by_sample = errors.sum(dim=(1, 2)) / torch.where(size > 0, size, torch.ones_like(size))
     return (by_sample * real).sum() / real.sum().clamp(min=1)
