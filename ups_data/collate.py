@@ -268,7 +268,7 @@ def collate_samples(
 
     Args:
         samples: on the same grid shape (unless `room` gives one), with the same fields and window.
-        num_padding: samples to append that only fill the batch (all zero, weights 0, id -1).
+        num_padding: samples to append that only fill the batch (all zero but for the nodes of grids, weights 0, id -1).
         like: a sample to take the shapes from where `samples` is empty: a batch that is nothing but padding.
         room: sizes to pad to at least, for batches of one shape.
 
@@ -289,6 +289,8 @@ def collate_samples(
     batch.sample_ids.fill_(-1)
     for row, sample in enumerate(samples):
         _fill(batch, row, sample)
+    for row in range(len(samples), len(batch)):
+        _fill_axes(batch, row, shaping[0])  # between nodes on one spot a model would find no number
     return batch
 
 
@@ -367,6 +369,12 @@ def _plan_sections(samples: Sequence[SparseSample], size: int, room: Room) -> tu
     return tuple(sections)
 
 
+def _fill_axes(batch: SparseBatch, row: int, sample: SparseSample) -> None:
+    for number, axis in enumerate(sample.input_axes):
+        nodes = getattr(batch, f"input_axis_{number}")[row]
+        nodes[: len(axis)], nodes[len(axis) :] = axis, axis[-1]
+
+
 def _fill(batch: SparseBatch, row: int, sample: SparseSample) -> None:
     queries, sizes = sample.query_index.shape[-1], sample.inputs.shape[2:]
     inside: tuple[int | slice, ...] = (row, slice(None), slice(None), *(slice(size) for size in sizes))
@@ -374,9 +382,7 @@ def _fill(batch: SparseBatch, row: int, sample: SparseSample) -> None:
     if hasattr(batch, "input_sizes"):
         batch.input_sizes[row] = torch.tensor(sizes if sample.input_coords is None else sizes[0])
     if sample.input_coords is None:
-        for number, axis in enumerate(sample.input_axes):
-            nodes = getattr(batch, f"input_axis_{number}")[row]
-            nodes[: len(axis)], nodes[len(axis) :] = axis, axis[-1]
+        _fill_axes(batch, row, sample)
     else:
         getattr(batch, "input_points")[row, : sizes[0]] = sample.input_coords  # noqa: B009  # views are made by name
     if batch.input_valid is not None:

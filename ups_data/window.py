@@ -44,7 +44,7 @@ class Window:
     stride: int = 1
     lead: int = 1
     drawn_targets: int | None = None
-    points: TargetPoints = "same"
+    points: str = "same"
 
     def __post_init__(self) -> None:
         if min(self.inputs, self.targets, self.stride) < 1 or self.lead < 0:

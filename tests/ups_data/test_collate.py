@@ -91,6 +91,8 @@ def test_padding_samples_weigh_nothing(grid_store: ups_data.Store) -> None:
     assert batch.sample_ids.tolist() == [0, -1, -1]
     assert not batch.query_weights[1:].any()
     assert not batch.query_mask[1:].any()
+    assert batch.input_axes is not None
+    assert all(torch.equal(axis[2], axis[0]) for axis in batch.input_axes)
     empty = ups_data.collate_samples([], num_padding=2, like=dataset[0])
     assert empty.sample_ids.tolist() == [-1, -1]
     assert empty.inputs.shape == (2, *dataset[0].inputs.shape)

@@ -119,6 +119,46 @@ def test_what_is_fed_back_is_told_by_strata(store: ups_data.Store) -> None:
     assert feedback.emphases(1)[None] == pytest.approx([0.4, 0.8, 1.2, 1.6])
 
 
+@pytest.mark.parametrize("told", [1, 2, 3])
+def test_losses_of_fresh_points_are_told_frame_by_frame(store: ups_data.Store, told: int) -> None:
+    """Of all frames or the first few: each loss is counted with the stratum of its point in that frame."""
+    window = ups_data.Window(targets=3, points="fresh")
+    dataset = ups_data.QueryDataset(store, sampler=ups_data.AdaptiveSampler(0.2, feedback=RULE), window=window)
+    batch = next(iter(ups_data.build_loader(dataset, batch_size=4)))
+    assert batch.stratum_queries is not None
+    assert batch.stratum_queries.shape == (4, 3, STRATA)
+    assert (batch.stratum_queries.sum(dim=2) == batch.query_mask.sum(dim=2)).all()
+    losses = torch.full(batch.query_weights[:, :told].shape, 1e9)  # on padding: must not count
+    for row in range(4):
+        for frame in range(told):
+            counts = batch.stratum_queries[row, frame]
+            drawn = batch.query_weights[row, frame, : int(counts.sum())]
+            assert all(part.unique().numel() == 1 for part in drawn.split(counts.tolist()))
+            losses[row, frame, : len(drawn)] = (torch.arange(STRATA).repeat_interleave(counts) + 1.0) ** 2
+    feedback = memory_of(FeedbackRule(every=1, lag=0, warmup=0, decay=1.0, least_effective=1.0))
+    feedback.add(batch, losses)
+    assert feedback.emphases(1)[None] == pytest.approx([0.4, 0.8, 1.2, 1.6])
+    for wrong in (losses[:, 0], losses[:, :0], losses[..., 1:]):
+        with pytest.raises(DatasetError, match="losses of shape"):
+            memory_of(RULE).add(batch, wrong)
+
+
+def test_fresh_points_learn_alike_with_any_number_of_workers(store: ups_data.Store) -> None:
+    def run(**options: int) -> list[bytes]:
+        sampler, window = ups_data.AdaptiveSampler(0.2, feedback=RULE), ups_data.Window(targets=2, points="fresh")
+        dataset = ups_data.QueryDataset(store, sampler=sampler, window=window, seed=3)
+        loader, found = ups_data.build_loader(dataset, batch_size=4, **options), []
+        for _ in range(3):
+            for batch in loader:
+                found.append(content(batch))
+                loader.feedback(batch, batch.query_coords[..., 0] ** 4)
+        return found
+
+    alone = run()
+    assert len(alone) > RULE.warmup + RULE.lag + RULE.every
+    assert run(num_workers=2) == alone
+
+
 @pytest.mark.parametrize("options", [{"num_workers": 1}, {"num_workers": 2}, {"read_together": 3}], ids=str)
 def test_workers_change_nothing(store: ups_data.Store, expected: list[bytes], options: dict[str, int]) -> None:
     assert serve(build(store, **options), 18) == expected

@@ -98,6 +98,17 @@ def test_a_pipeline_of_somebody_else_gives_the_samples_of_the_dataset(
             assert content(sample) == content(dataset.sample(sample.sample_id, epoch=epoch))
 
 
+def test_fresh_points_stream_too(root: Path, groups: list[Raw]) -> None:
+    dataset = ups_data.QueryDataset(
+        ups_data.open_store(root / "tar"),
+        sampler=ups_data.ImportanceSampler(0.3),
+        window=ups_data.Window(inputs=2, targets=2, points="fresh"),
+    )
+    found = list(ups_data.decode_queries(dataset, epoch=3)(groups))
+    assert found[0].has_fresh_points
+    assert [content(sample) for sample in found] == [content(dataset.sample(i, epoch=3)) for i in range(len(dataset))]
+
+
 def test_it_works_on_the_dataset_of_the_zarr_store_too(root: Path, groups: list[Raw]) -> None:
     dataset = ups_data.QueryDataset(
         ups_data.open_store(root / "zarr"), sampler=ups_data.UniformSampler(0.3), window=WINDOW, split="test"

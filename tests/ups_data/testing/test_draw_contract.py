@@ -28,6 +28,13 @@ class TestIntegralsOnAGrid(DrawContract):
         return ups_data.QueryDataset(grid_store, sampler=sampler, estimand="integral", normalize=False)
 
 
+class TestFreshPointsOfEachFrame(DrawContract):
+    @pytest.fixture
+    def dataset(self, cloud_store):
+        window = ups_data.Window(targets=2, points="fresh")
+        return ups_data.QueryDataset(cloud_store, sampler=ups_data.ImportanceSampler(ratio=0.3), window=window)
+
+
 class Repeating(ups_data.ImportanceSampler):
     def draw(self, layout: PageLayout, key: DrawKey) -> PageDraw:
         draw = super().draw(layout, key)
@@ -55,6 +62,21 @@ def test_a_broken_sampler_is_caught(name: str, grid_store: ups_data.Store) -> No
     sampler, message = BROKEN[name]
     with pytest.raises(AssertionError, match=message):
         getattr(DrawContract(), name)(ups_data.QueryDataset(grid_store, sampler=sampler))
+
+
+class Stubborn(ups_data.ImportanceSampler):
+    """Draws by a seed that it works out itself, from what frames do not change."""
+
+    def draw(self, layout: PageLayout, key: DrawKey) -> PageDraw:
+        return super().draw(layout, DrawKey(seed=layout.num_pages, epoch=key.epoch, sample=key.sample))
+
+
+def test_a_sampler_that_gives_all_frames_one_draw_is_caught(grid_store: ups_data.Store) -> None:
+    window = ups_data.Window(targets=2, points="fresh")
+    with pytest.raises(AssertionError, match="the target frames have the same points"):
+        DrawContract().test_draws_are_unbiased(
+            ups_data.QueryDataset(grid_store, sampler=Stubborn(ratio=0.2), window=window)
+        )
 
 
 @pytest.mark.parametrize("weights", ["tempered", ups_data.Weights(max_weight=1.2)])

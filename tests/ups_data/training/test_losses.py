@@ -120,6 +120,18 @@ def test_padding_and_filling_samples_do_not_count() -> None:
     assert float(weighted_loss(predicted, target, torch.zeros(2, 3))) == 0.0
 
 
+@pytest.mark.parametrize("geometry", ["line", "plane", "cloud"])
+def test_samples_that_fill_a_batch_change_neither_loss_nor_gradient(
+    stores: Mapping[str, ups_data.Store], geometry: str
+) -> None:
+    dataset = dataset_of(stores[geometry])
+    config = SMALL if geometry == "cloud" else SMALL.model_copy(update={"residual": True})
+    model, samples = model_of(dataset, config), [dataset[0], dataset[1]]
+    alone, filled = (ups_data.collate_samples(samples, num_padding=count) for count in (0, 2))
+    expected, found = (gradient_of(model, batch, EVERY_TERM) for batch in (alone, filled))
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
+
+
 def test_relative_losses_of_a_zero_field_stay_finite() -> None:
     predicted, weights = torch.full((1, 1, 2, 1), 3.0, requires_grad=True), torch.full((1, 2), 0.5)
     loss = weighted_loss(predicted, torch.zeros(1, 1, 2, 1), weights, kind="relative_squared")
