@@ -15,7 +15,12 @@ independent draws with 1/p weights, p from the same map, and random points in eq
 must be, or unweighed as published code has them. Pages of shuffled points are uniform draws without replacement: their
 multiplier is 1. How the points are dealt within one layout is for `study_dealing.py`.
 
-Example: scripts/study_layouts.py --output study_layouts.json --plot layouts.svg --winds FOLDER/monthly_navy_winds.cdf
+With `--window T` what is compared are the two ways to draw points for a window of T successive target frames, from the
+default layout: the variance of the mean over the frames with the same points at all of them, over that with fresh
+points of each, at equally many values read.
+
+Examples: scripts/study_layouts.py --window 4
+          scripts/study_layouts.py --output study_layouts.json --plot layouts.svg --winds FOLDER/monthly_navy_winds.cdf
 """
 
 from __future__ import annotations
@@ -94,15 +99,23 @@ def main() -> int:
     parser.add_argument("--frames", type=int, default=3, help="target frames of each field (3)")
     parser.add_argument("--fields", nargs="+", help="some of the fields, by name (all)")
     parser.add_argument("--layouts", nargs="+", choices=LAYOUTS, default=list(LAYOUTS), help="some of them (all)")
+    parser.add_argument("--window", type=int, metavar="T", help="compare fresh points with the same ones, see above")
     parser.add_argument("--winds", type=Path, help="monthly_navy_winds.cdf of Debian's package ferret-datasets")
     parser.add_argument("--output", type=Path, help="write what was measured as JSON")
     parser.add_argument("--plot", type=Path, help="draw multipliers by ratio, as FILE.svg or FILE.png")
     arguments = parser.parse_args()
+    console = rich.console.Console(width=None if sys.stdout.isatty() else 200)
+    if arguments.window is not None:
+        with tempfile.TemporaryDirectory() as folder:
+            fields = open_fields(Path(folder), arguments.fields, arguments.winds)
+            worth = {name: compare_points(name, source, Path(folder), arguments) for name, source in fields}
+        console.print(f"machine: {machine_line()}; {arguments.ratio:.1%} of the points, exact variances")
+        console.print(to_window_table(worth, arguments.window))
+        return 0
     found: list[Multipliers] = []
     with tempfile.TemporaryDirectory() as folder:
         for name, source in open_fields(Path(folder), arguments.fields, arguments.winds):
             found.extend(measure(name, source, Path(folder), arguments))
-    console = rich.console.Console(width=None if sys.stdout.isatty() else 200)
     console.print(f"machine: {machine_line()}; {arguments.ratio:.1%} of the points, exact variances")
     for integrand in ("loss", "gradient"):
         console.print(to_table([row for row in found if row.ratio == arguments.ratio], integrand))
@@ -173,6 +186,52 @@ def worth_at(
             for label, as_published in blocks.items():
                 found = [worth_in_blocks(store, ratio, values, as_published=as_published) for values in pair]
                 yield label, ratio, found
+
+
+def compare_points(
+    name: str, source: Source, folder: Path, arguments: argparse.Namespace
+) -> dict[tuple[str, str], float]:
+    """Return by integrand and sampler the variance with the same points over that with fresh ones, at the last frames.
+
+    Raises:
+        SystemExit: the field has too few frames.
+    """
+    path, length = folder / name / "window", arguments.window
+    convert(source, path, ConvertSettings())
+    store = open_store(path)
+    if not 1 <= length < store.num_frames(0):
+        raise SystemExit(f"--window lies between 1 and {store.num_frames(0) - 1} for {name}, got {length}")
+    targets = range(store.num_frames(0) - length, store.num_frames(0))
+    layout = store.layout(0, 0)
+    index = store.read_page_points(0, np.arange(layout.num_pages), 0).index.reshape(layout.num_pages, -1)
+    samplers = {"balanced": BalancedSampler(arguments.ratio), "importance": ImportanceSampler(arguments.ratio)}
+    draws = [sampler.draw(layout, DrawKey(seed=0, epoch=0, sample=0)) for sampler in samplers.values()]
+    size = float((index[draws[0].pages] >= 0).sum())
+
+    def variances(values: np.ndarray) -> np.ndarray:
+        drawn = draw_variances(layout, index, draws, values).sum(axis=1)
+        return np.append(drawn, uniform_variance(values, size).sum())
+
+    found = {}
+    for number, integrand in enumerate(("loss", "gradient")):
+        frames = [integrands(store, target)[number] for target in targets]
+        fresh = sum(variances(values) for values in frames) / length**2
+        same = variances(np.mean(frames, axis=0))
+        found |= {
+            (integrand, draw): float(a / b) for draw, a, b in zip([*samplers, "uniform"], same, fresh, strict=True)
+        }
+    return found
+
+
+def to_window_table(worth: Mapping[str, Mapping[tuple[str, str], float]], length: int) -> rich.table.Table:
+    """Return a table: integrands and samplers down, fields across."""
+    title = f"variance over {length} frames with the same points / with fresh ones"
+    table = rich.table.Table(title=title, title_justify="left")
+    for column in ("integrand", "sampler", *worth):
+        table.add_column(column)
+    for key in next(iter(worth.values())):
+        table.add_row(*key, *(f"{found[key]:.2f}" for found in worth.values()))
+    return table
 
 
 def worth_alone(importance: np.ndarray, ratio: float, values: np.ndarray) -> float:

@@ -28,6 +28,17 @@ def test_layouts_are_compared_on_shocks(run_script: Callable[..., str], tmp_path
     assert "machine: " in printed
 
 
+def test_fresh_points_are_compared_with_the_same_ones_on_shocks(run_script: Callable[..., str], tmp_path: Path) -> None:
+    pytest.importorskip("exponax")
+    printed = run_script("study_layouts.py", "--fields", "burgers_1d", "--window", "4", folder=tmp_path)
+    rows = [line.replace("│", " ").split() for line in printed.splitlines() if line.startswith("│")]
+    worth = {(integrand, sampler): float(value) for integrand, sampler, value in rows}
+    assert len(worth) == 6
+    # No more than one draw for each of four frames can be worth, but for frames that disagree.
+    assert all(0 < value < 4.5 for value in worth.values())
+    assert worth["gradient", "uniform"] > 1
+
+
 @pytest.mark.slow
 def test_ways_of_dealing_are_compared_on_shocks(run_script: Callable[..., str], tmp_path: Path) -> None:
     pytest.importorskip("exponax")

@@ -148,10 +148,11 @@ def test_fresh_points_learn_alike_with_any_number_of_workers(store: ups_data.Sto
         sampler, window = ups_data.AdaptiveSampler(0.2, feedback=RULE), ups_data.Window(targets=2, points="fresh")
         dataset = ups_data.QueryDataset(store, sampler=sampler, window=window, seed=3)
         loader, found = ups_data.build_loader(dataset, batch_size=4, **options), []
-        for _ in range(3):
+        for _ in range(5):
             for batch in loader:
                 found.append(content(batch))
                 loader.feedback(batch, batch.query_coords[..., 0] ** 4)
+        assert any(emphasis for _, emphasis in loader.state_dict()["feedback"]["learnt"][0]["emphases"])
         return found
 
     alone = run()
