@@ -212,7 +212,7 @@ def compare_points(
         drawn = draw_variances(layout, index, draws, values).sum(axis=1)
         return np.append(drawn, uniform_variance(values, size).sum())
 
-    found = {}
+    found: dict[tuple[str, str], float] = {}
     for number, integrand in enumerate(("loss", "gradient")):
         frames = [integrands(store, target)[number] for target in targets]
         fresh = sum(variances(values) for values in frames) / length**2
