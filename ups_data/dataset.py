@@ -30,6 +30,7 @@ _VALUE_SHARDS = "pages/values/c/"
 _AHEAD_BYTES = 64 * 2**20
 _DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Queries:
     """Drawn points with their values and weights.
