@@ -6,6 +6,7 @@ from typing import Annotated
 
 import pydantic
 import torch
+import torch.utils.checkpoint
 from jaxtyping import Bool, Float
 
 from ups_data.errors import ConfigError
@@ -16,6 +17,8 @@ from ups_data.models.problem import ProblemSpec
 from ups_data.schema import Record
 
 _EMPTY = 1e-6  # a token with less than this share of a point stands for nothing
+_CHUNK_POINTS = 2**16
+"""Points of all samples whose messages are in memory at once: in space they take 8 KiB a point with the defaults."""
 
 
 class PointEncoderConfig(Record):
@@ -42,7 +45,8 @@ class PointEncoder(torch.nn.Module):
     A point sends one message for each of the 2^D supernodes around it: a small network of its values, its Fourier
     features and its offset from the supernode. A token is the mean of the messages that it receives, each weighted by a
     hat of the offset (the weights of multilinear interpolation), so tokens change continuously when points move. Sums
-    over points know no order: permuting the points changes tokens by rounding only. O(N 2^D) for N points.
+    over points know no order: permuting the points changes tokens by rounding only. O(N 2^D) for N points. Messages of
+    large clouds are made chunk by chunk, and once more for the gradient, so that memory does not grow with N 2^D.
 
     Args:
         config: settings.
@@ -87,11 +91,7 @@ class PointEncoder(torch.nn.Module):
         """
         unit = self.problem.unit_coordinates(coords)
         axes = tuple(axis.expand(len(unit), -1) for axis in self._supernode_axes(unit))
-        near = find_neighbours(axes, self.problem.periodic, unit, window=2)
-        hats = near.window() if mask is None else near.window() * mask[..., None]
-        of_point = self.of_point(torch.cat([inputs.flatten(1, 2).transpose(1, 2), self.features(unit)], dim=-1))
-        messages = torch.nn.functional.gelu(of_point[:, :, None] + self.of_offset(near.offset))
-        means, shares = self._gather_means(messages, hats, near.index)
+        means, shares = self._gather_means(inputs, unit, mask, axes)
         values = self.message(means) * (shares > _EMPTY)
         lattice = Lattice(values=values, axes=axes, periodic=self.problem.periodic, occupied=shares[..., 0] > _EMPTY)
         return self._mix(lattice, shares)
@@ -101,18 +101,43 @@ class PointEncoder(torch.nn.Module):
 
     def _gather_means(
         self,
-        messages: Float[torch.Tensor, "batch point near width"],
-        hats: Float[torch.Tensor, "batch point near"],
-        index: torch.Tensor,
+        inputs: Float[torch.Tensor, "batch time_in channel point"],
+        unit: Float[torch.Tensor, "batch point dim"],
+        mask: Bool[torch.Tensor, "batch point"] | Float[torch.Tensor, "batch point"] | None,
+        axes: tuple[Float[torch.Tensor, "batch _"], ...],
     ) -> tuple[Float[torch.Tensor, "batch token width"], Float[torch.Tensor, "batch token 1"]]:
         """Return the weighted mean of the messages at each token, and the sum of the weights."""
-        batch, width, tokens = len(messages), messages.shape[-1], torch.Size(self.shape).numel()
-        weighted = torch.cat([messages * hats[..., None], hats[..., None]], dim=-1).flatten(1, 2)
-        rows = (torch.arange(batch, device=index.device)[:, None, None] * tokens + index).reshape(-1)
-        sums = weighted.new_zeros(batch * tokens, width + 1).index_add(0, rows, weighted.flatten(0, 1))
-        sums = sums.unflatten(0, (batch, tokens))
+        size = max(_CHUNK_POINTS // len(unit), 1)
+        if unit.shape[1] <= size:
+            sums = self._sum_messages(inputs, unit, mask, axes)
+        else:
+            masks = [None] * -(-unit.shape[1] // size) if mask is None else mask.split(size, dim=1)
+            chunks = zip(inputs.split(size, dim=-1), unit.split(size, dim=1), masks, strict=True)
+            sums = unit.new_zeros(())
+            for chunk in chunks:
+                sums = sums + torch.utils.checkpoint.checkpoint(
+                    self._sum_messages, *chunk, axes, use_reentrant=False, preserve_rng_state=False
+                )
         shares = sums[..., -1:]
         return sums[..., :-1] / shares.clamp_min(_EMPTY), shares
+
+    def _sum_messages(
+        self,
+        inputs: Float[torch.Tensor, "batch time_in channel point"],
+        unit: Float[torch.Tensor, "batch point dim"],
+        mask: Bool[torch.Tensor, "batch point"] | Float[torch.Tensor, "batch point"] | None,
+        axes: tuple[Float[torch.Tensor, "batch _"], ...],
+    ) -> Float[torch.Tensor, "batch token width_and_1"]:
+        """Return the weighted sum of the messages of some points at each token, and behind it that of the weights."""
+        near = find_neighbours(axes, self.problem.periodic, unit, window=2)
+        hats = near.window() if mask is None else near.window() * mask[..., None]
+        of_point = self.of_point(torch.cat([inputs.flatten(1, 2).transpose(1, 2), self.features(unit)], dim=-1))
+        messages = torch.nn.functional.gelu(of_point[:, :, None] + self.of_offset(near.offset))
+        batch, width, tokens = len(messages), messages.shape[-1], torch.Size(self.shape).numel()
+        weighted = torch.cat([messages * hats[..., None], hats[..., None]], dim=-1).flatten(1, 2)
+        rows = (torch.arange(batch, device=unit.device)[:, None, None] * tokens + near.index).reshape(-1)
+        sums = weighted.new_zeros(batch * tokens, width + 1).index_add(0, rows, weighted.flatten(0, 1))
+        return sums.unflatten(0, (batch, tokens))
 
     def _mix(self, lattice: Lattice, shares: Float[torch.Tensor, "batch token 1"]) -> Lattice:
         """Add where tokens are and how crowded they are, and mix neighbours."""

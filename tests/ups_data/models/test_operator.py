@@ -84,6 +84,32 @@ def test_answers_to_a_cloud_do_not_depend_on_the_order_of_its_points(stores: Map
     torch.testing.assert_close(model.encode(batch).values, before, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("chunk", [3, 96, 250])
+def test_a_cloud_that_is_gathered_in_chunks_gives_the_same_tokens_and_gradients(
+    stores: Mapping[str, ups_data.Store], monkeypatch: pytest.MonkeyPatch, chunk: int
+) -> None:
+    """With one point of each sample a chunk, some, or all but a few; the samples are padded."""
+    dataset = dataset_of(stores["cloud"], dtype="float64")
+    batch, model = batch_of(dataset), model_of(dataset).double()
+    assert batch.input_mask is not None
+
+    def outcome() -> tuple[torch.Tensor, list[torch.Tensor]]:
+        model.zero_grad()
+        answers = model(batch)
+        answers.square().sum().backward()
+        return answers.detach(), [weight.grad.clone() for weight in model.parameters() if weight.grad is not None]
+
+    whole, expected = outcome()
+    monkeypatch.setattr("ups_data.models.point_encoder._CHUNK_POINTS", chunk)
+    answers, gradients = outcome()
+    torch.testing.assert_close(answers, whole, rtol=1e-9, atol=1e-12)
+    assert len(gradients) == len(expected)
+    for gradient, other in zip(gradients, expected, strict=True):
+        torch.testing.assert_close(gradient, other, rtol=1e-8, atol=1e-9)
+    with torch.no_grad():
+        torch.testing.assert_close(model(batch), whole, rtol=1e-9, atol=1e-12)
+
+
 def test_padding_of_a_cloud_changes_nothing(stores: Mapping[str, ups_data.Store]) -> None:
     dataset = dataset_of(stores["cloud"])
     model = model_of(dataset)
