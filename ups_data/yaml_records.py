@@ -108,6 +108,10 @@ def form(name: str) -> pydantic.Tag:
     return pydantic.Tag(f"({name})")
 
 
+_SHOWN = 200
+"""Characters of a value that messages show."""
+
+
 def _explain(record: type[pydantic.BaseModel], error: pydantic.ValidationError, where: str) -> str:
     # A misspelt key is missing under its right name too: what was typed is told first.
     first = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
@@ -119,7 +123,10 @@ def _explain(record: type[pydantic.BaseModel], error: pydantic.ValidationError, 
     if first["type"] == "missing":
         return f"{where} lacks the key {place!r}"
     message = first["msg"].removeprefix("Value error, ")
-    return f"{where}: {place}: {message}, got {first['input']!r:.200}"
+    given = repr(first["input"])
+    if isinstance(first["input"], Mapping) and len(given) > _SHOWN:
+        return f"{where}: {place}: {message}"  # a rule about several keys of a record, of which the rest would be shown
+    return f"{where}: {place}: {message}, got {given[:_SHOWN]}"
 
 
 def _is_form(part: int | str) -> bool:

@@ -17,8 +17,19 @@ from ups_data.models.problem import ProblemSpec
 from ups_data.schema import Record
 
 _EMPTY = 1e-6  # a token with less than this share of a point stands for nothing
-_CHUNK_POINTS = 2**16
-"""Points of all samples whose messages are in memory at once: in space they take 8 KiB a point with the defaults."""
+_CHUNK_POINTS = {"cpu": 2**12}
+_LARGE_CHUNK_POINTS = 2**17
+
+
+def chunk_points(device: torch.device) -> int:
+    """Return how many points of all samples have their messages in memory at once, in space 8 KiB a point by default.
+
+    A processor is four times faster where they stay in its caches and in memory that it has; a GPU, and compiled code,
+    which has every chunk in it, are so with few chunks.
+    """
+    if torch.compiler.is_compiling():
+        return _LARGE_CHUNK_POINTS
+    return _CHUNK_POINTS.get(device.type, _LARGE_CHUNK_POINTS)
 
 
 class PointEncoderConfig(Record):
@@ -107,7 +118,7 @@ class PointEncoder(torch.nn.Module):
         axes: tuple[Float[torch.Tensor, "batch _"], ...],
     ) -> tuple[Float[torch.Tensor, "batch token width"], Float[torch.Tensor, "batch token 1"]]:
         """Return the weighted mean of the messages at each token, and the sum of the weights."""
-        size = max(_CHUNK_POINTS // len(unit), 1)
+        size = max(chunk_points(unit.device) // len(unit), 1)
         if unit.shape[1] <= size:
             sums = self._sum_messages(inputs, unit, mask, axes)
         else:

@@ -142,7 +142,9 @@ class TrainConfig(Record):
     @pydantic.model_validator(mode="after")
     def _is_bounded(self) -> Self:
         if (self.steps is None) == (self.seconds is None):
-            raise ValueError("a run needs steps or seconds, one of them")
+            raise ValueError(
+                f"a run needs steps or seconds, one of them; got steps={self.steps}, seconds={self.seconds}"
+            )
         return self
 
     @pydantic.model_validator(mode="after")

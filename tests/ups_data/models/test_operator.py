@@ -100,7 +100,7 @@ def test_a_cloud_that_is_gathered_in_chunks_gives_the_same_tokens_and_gradients(
         return answers.detach(), [weight.grad.clone() for weight in model.parameters() if weight.grad is not None]
 
     whole, expected = outcome()
-    monkeypatch.setattr("ups_data.models.point_encoder._CHUNK_POINTS", chunk)
+    monkeypatch.setattr("ups_data.models.point_encoder.chunk_points", lambda device: chunk)
     answers, gradients = outcome()
     torch.testing.assert_close(answers, whole, rtol=1e-9, atol=1e-12)
     assert len(gradients) == len(expected)
