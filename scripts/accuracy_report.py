@@ -292,6 +292,10 @@ def _draw_matrix(axes: Axes, outcomes: Sequence[Outcome]) -> None:
             _draw_row(axes, by_ratio, {"color": colour, "linestyle": style, "label": f"{draws}, {name}"})
     axes.set(title="gap at equal steps by ratio", xlabel="ratio")
     _finish_gaps(axes, [f"{ratio:g}" for ratio in RATIOS])
+    if axes.get_legend() is not None:
+        low, high = axes.get_ylim()
+        axes.set_ylim(low - 0.45 * (high - low), high)  # room for the legend, which has a line for each
+        axes.legend(fontsize="x-small", ncols=3, loc="lower center", edgecolor="none")
 
 
 def _draw_row(axes: Axes, found: Sequence[Sequence[Pair]], looks: Mapping[str, Any]) -> None:
