@@ -17,8 +17,6 @@ from ups_data.models.problem import ProblemSpec
 from ups_data.schema import Record
 
 _EMPTY = 1e-6  # a token with less than this share of a point stands for nothing
-_CHUNK_POINTS = {"cpu": 2**12}
-_LARGE_CHUNK_POINTS = 2**17
 
 
 def chunk_points(device: torch.device) -> int:
@@ -27,9 +25,7 @@ def chunk_points(device: torch.device) -> int:
     A processor is four times faster where they stay in its caches and in memory that it has; a GPU, and compiled code,
     which has every chunk in it, are so with few chunks.
     """
-    if torch.compiler.is_compiling():
-        return _LARGE_CHUNK_POINTS
-    return _CHUNK_POINTS.get(device.type, _LARGE_CHUNK_POINTS)
+    return 2**12 if device.type == "cpu" and not torch.compiler.is_compiling() else 2**17
 
 
 class PointEncoderConfig(Record):

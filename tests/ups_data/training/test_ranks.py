@@ -54,6 +54,15 @@ def train_here(config: Path, output: Path) -> dict[str, Any]:
     return train(load_config(config), output=output).errors.to_dict()
 
 
+def assert_same_gradients(one: Checkpoint, two: Checkpoint) -> None:
+    """Compare them after one step, in which AdamW's first moment is a tenth of them."""
+    moments = {name: tensor for name, tensor in one.optimizer.items() if name.endswith("exp_avg")}
+    size = torch.cat([tensor.flatten() for tensor in moments.values()]).norm()
+    assert size > 0
+    for name, tensor in moments.items():
+        assert float((two.optimizer[name] - tensor).norm() / size) < 1e-5, name
+
+
 @pytest.mark.parametrize(("batch_size", "accumulate"), [(4, 1), (5, 2)])
 def test_two_ranks_train_as_one_process_does(write_config, tmp_path, batch_size, accumulate) -> None:
     """Gradients to 1e-5 of their size, also where a batch does not divide: AdamW's first moment is a tenth of them."""
@@ -65,12 +74,7 @@ def test_two_ranks_train_as_one_process_does(write_config, tmp_path, batch_size,
         evaluations=1,
     )
     found = [train_here(config, tmp_path / "1"), launch(config, tmp_path / "2", ranks=2)]
-    one, two = (Checkpoint.load(tmp_path / name / CHECKPOINT_NAME) for name in ("1", "2"))
-    moments = {name: tensor for name, tensor in one.optimizer.items() if name.endswith("exp_avg")}
-    size = torch.cat([tensor.flatten() for tensor in moments.values()]).norm()
-    assert size > 0
-    for name, tensor in moments.items():
-        assert float((two.optimizer[name] - tensor).norm() / size) < 1e-5, name
+    assert_same_gradients(*(Checkpoint.load(tmp_path / name / CHECKPOINT_NAME) for name in ("1", "2")))
     assert found[1]["relative_l2"] == pytest.approx(found[0]["relative_l2"], rel=1e-4)
     assert found[1]["num_samples"] == found[0]["num_samples"]
     logs = [json.loads((tmp_path / name / LOG_NAME).read_text()) for name in ("1", "2")]
@@ -92,11 +96,7 @@ def test_two_ranks_train_on_a_mixture_as_one_process_does(write_config, convert_
     )
     found = [train_here(config, tmp_path / "1"), launch(config, tmp_path / "2", ranks=2)]
     one, two = (Checkpoint.load(tmp_path / name / CHECKPOINT_NAME) for name in ("1", "2"))
-    moments = {name: tensor for name, tensor in one.optimizer.items() if name.endswith("exp_avg")}
-    size = torch.cat([tensor.flatten() for tensor in moments.values()]).norm()
-    assert size > 0
-    for name, tensor in moments.items():
-        assert float((two.optimizer[name] - tensor).norm() / size) < 1e-5, name
+    assert_same_gradients(one, two)
     assert one.header.progress.loader == two.header.progress.loader
     assert {name: part["num_samples"] for name, part in found[0]["stores"].items()} == {"one": 4, "other": 3}
     for name, part in found[0]["stores"].items():

@@ -63,17 +63,10 @@ def named(stores: Mapping[str, ups_data.Store], **weights: float) -> dict[str, A
 
 
 @pytest.fixture(scope="module")
-def make(pair: Mapping[str, ups_data.Store]) -> Callable[..., TrainConfig]:
+def make(pair: Mapping[str, ups_data.Store], make_config: Callable[..., TrainConfig]) -> Callable[..., TrainConfig]:
     def run(*, mixture: dict[str, Any] | None = None, **changes: Any) -> TrainConfig:
-        content = {
-            "data": {"mixture": mixture or {"stores": named(pair, calm=2, wild=1)}, "batch_size": 4},
-            "sampler": {"kind": "importance", "ratio": 0.25},
-            "model": {"width": 16, "grid_encoder": {"patch": 4}},
-            "steps": 6,
-            "evaluations": 3,
-            "threads": 1,
-        }
-        return parse_record(TrainConfig, {**content, **changes}, where="test")
+        data = {"mixture": mixture or {"stores": named(pair, calm=2, wild=1)}, "batch_size": 4}
+        return make_config(**{"data": data, **changes})
 
     return run
 
