@@ -54,10 +54,10 @@ STAGES = {
     "statistics": ("FieldStatistics.update",),
     "order and dealing": ("grid_order", "build_pages"),
     "gathering pages": ("_Gatherer.gather",),
-    "CRC32C of rows, index of shards": ("ShardBuffer.encode",),
-    "SHA-256": ("openssl_sha256",),
-    "writing": ("writelines",),
-    "syncing": ("fsync",),
+    "CRC32C of rows": ("ChunkCodec.seal", "ChunkCodec.encode_parts"),
+    "SHA-256": ("'update", "openssl_sha256"),
+    "writing": ("'write",),
+    "syncing": ("fsync", "posix_fadvise"),
 }
 
 

@@ -83,18 +83,18 @@ class Memory:
         base_bytes: of the process without data.
         frame_bytes: work on one frame, measured on the sample and scaled to the largest trajectory.
         block_bytes: frames that are read together.
-        shard_bytes: rows that wait for their shard, and its encoding.
+        row_bytes: rows that are being encoded, and the index of a shard.
     """
 
     base_bytes: int
     frame_bytes: int
     block_bytes: int
-    shard_bytes: int
+    row_bytes: int
 
     @property
     def data_bytes(self) -> int:
         """What is held of the data, all in all."""
-        return self.frame_bytes + self.block_bytes + self.shard_bytes
+        return self.frame_bytes + self.block_bytes + self.row_bytes
 
     @property
     def allocator_bytes(self) -> int:
@@ -283,7 +283,7 @@ def _memory(memory: Memory) -> Table:
         ("the process", memory.base_bytes),
         ("work on a frame", memory.frame_bytes),
         ("blocks of frames", memory.block_bytes),
-        ("shards", memory.shard_bytes),
+        ("rows of shards", memory.row_bytes),
         ("what the allocator keeps", memory.allocator_bytes),
     ):
         table.add_row(name, format_bytes(size))

@@ -27,14 +27,15 @@ from preprocess.sources.wrapped import WrappedSource
 from ups_data.mesh import Mesh
 from ups_data.schema import ImportanceSpec, Manifest
 from ups_data.storage import Store, open_store
+from ups_data.storage.shard import SLAB_BYTES
 
 # Many small trajectories take time by their number and not by their size.
 _MAX_TRAJECTORIES, _MAX_SHARE = 512, 0.25
 _MOST_LAID_OUT, _READS = 4, 3
 # A conversion reads frames in blocks of this size, holds each once as read and once as stored.
 _BLOCK_COPIES = 2
-# A shard is held as rows, as encoded rows, each an object of its own, and as the file.
-_SHARD_COPIES, _ROW_OBJECT_BYTES = 3, 200
+# The index of a shard is made of lengths and offsets.
+_INDEX_COPIES = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -230,15 +231,15 @@ class SampleConverter:
         )
 
     def _scale_memory(self, peak: int, run: _Run, base: int) -> Memory:
-        """Add what whole blocks and whole shards hold to what a single frame was measured to need beyond them."""
+        """Add what whole blocks and rows hold to what a single frame was measured to need beyond them."""
         scratch = max(0, peak - sum(_held_bytes(run.plan)))
         frame, largest = int(run.plan.num_points.max()), int(self._plan.num_points.max())
-        blocks, shards = _held_bytes(self._plan)
+        blocks, rows = _held_bytes(self._plan)
         return Memory(
             base_bytes=base,
             frame_bytes=round(scratch * max(1.0, largest / frame)),
             block_bytes=blocks,
-            shard_bytes=shards,
+            row_bytes=rows,
         )
 
 
@@ -268,10 +269,9 @@ def _time_frames(store: Store) -> FrameReads:
 
 
 def _held_bytes(plan: ConvertPlan) -> tuple[int, int]:
-    """Return what blocks of frames and shards hold at most."""
+    """Return what blocks of frames, and rows that are being encoded and their index, hold at most."""
     frame = plan.num_points * plan.num_channels * np.dtype(plan.dtype).itemsize
     blocks = np.minimum(frame * plan.num_frames, np.maximum(frame, BLOCK_BYTES))
-    shards = [(spec.rows_per_shard, spec.codec_of_chunk.chunk_bytes) for spec in plan.arrays.values()]
-    waiting = sum(rows * size for rows, size in shards)
-    encoding = max(rows * (_SHARD_COPIES * size + _ROW_OBJECT_BYTES) for rows, size in shards)
-    return _BLOCK_COPIES * int(blocks.max()), waiting + encoding
+    rows = sum(max(SLAB_BYTES, spec.codec_of_chunk.chunk_bytes) for spec in plan.arrays.values())
+    rows += _INDEX_COPIES * max(spec.index_bytes for spec in plan.arrays.values())
+    return _BLOCK_COPIES * int(blocks.max()), rows

@@ -171,7 +171,8 @@ class ArraysSource(Source):
     def read_frames(self, trajectory: int, start: int, stop: int) -> Shaped[np.ndarray, "time channel *space"]:
         """Read frames [start, stop) of a trajectory; see `Source.read_frames`."""
         cut = _Cut(trajectory=trajectory, frames=slice(start, stop), space=self._space)
-        frames = np.concatenate([self._read_field(field, cut) for field in self._fields], axis=1)
+        fields = [self._read_field(field, cut) for field in self._fields]
+        frames = fields[0] if len(fields) == 1 else np.concatenate(fields, axis=1)
         return frames if self._cells is None else frames[..., self._located(trajectory).rows]
 
     def read_coordinates(self, trajectory: int) -> tuple[Float64[np.ndarray, "..."], ...]:

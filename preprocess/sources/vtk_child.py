@@ -5,7 +5,8 @@ their standard input, a line of JSON each, and answers on their standard output.
 it may have damaged itself; when it crashes, the first one ends in the same way.
 
 They end by themselves: at the end of their input, at the deadline of a file, and with the process that started them,
-also while they hang in code that lets no Python run.
+also while they hang in code that lets no Python run. The last they learn from a pipe of its own, to which nobody ever
+writes: on the pipe of requests, the signal for a request may come once the file that it asks for is being read.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import io
 import json
 import os
 import resource
+import select
 import signal
 import sys
 import tempfile
@@ -46,8 +48,12 @@ LOOKUP_TABLE default
 _REPLACE = 3
 
 
-def main() -> None:
-    """Answer requests until there are no more."""
+def main(lifeline: int) -> None:
+    """Answer requests until there are no more.
+
+    Args:
+        lifeline: the end of a pipe that closes with the process that asks.
+    """
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     # Reports of a damaged file that never end must not fill a disk; what is beyond this is not written.
     resource.setrlimit(resource.RLIMIT_FSIZE, (_MAX_LOG_BYTES, _MAX_LOG_BYTES))
@@ -57,6 +63,7 @@ def main() -> None:
         code = os.waitstatus_to_exitcode(os.waitpid(reader, 0)[1])
         if code != _REPLACE:
             _end_like(code)
+    _end_with(lifeline)
     _serve()
 
 
@@ -78,6 +85,16 @@ def _serve() -> None:
                 if not _answer(answers, request):
                     # Taking Python and VTK down in order would take longer than to begin again.
                     os._exit(_REPLACE)
+
+
+def _end_with(lifeline: int) -> None:
+    """Have this process end when the other end of a pipe closes; the signal's own action needs no Python."""
+    # Elsewhere than on Linux this signal ends nothing, and the deadline alone does.
+    signal.signal(signal.SIGIO, signal.SIG_DFL)
+    fcntl.fcntl(lifeline, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) | os.O_ASYNC)
+    if select.select([lifeline], [], [], 0)[0]:  # it closed before
+        sys.exit()
 
 
 def _end_like(code: int) -> None:
@@ -120,24 +137,13 @@ def _deadline(seconds: int) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _bounds(num_bytes: int) -> Iterator[None]:
-    """Let the process take no more memory than that, and end it when nobody waits for an answer any more."""
+    """Let the process take no more memory than that."""
     hard = resource.getrlimit(resource.RLIMIT_AS)[1]
     if _STATM.exists():
         taken = int(_STATM.read_text().split()[0]) * resource.getpagesize()
         limit = taken + num_bytes
         resource.setrlimit(resource.RLIMIT_AS, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard))
-    flags = fcntl.fcntl(0, fcntl.F_GETFL)
-    fcntl.fcntl(0, fcntl.F_SETOWN, os.getpid())
-    # Elsewhere than on Linux this signal ends nothing, and the deadline alone does.
-    signal.signal(signal.SIGIO, signal.SIG_DFL)
-    fcntl.fcntl(0, fcntl.F_SETFL, flags | os.O_ASYNC)
     try:
         yield
     finally:
-        # The next request must not end this process.
-        fcntl.fcntl(0, fcntl.F_SETFL, flags)
         resource.setrlimit(resource.RLIMIT_AS, (hard, hard))
-
-
-if __name__ == "__main__":
-    main()

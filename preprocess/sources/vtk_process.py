@@ -28,7 +28,7 @@ from preprocess.sources.vtk_messages import ArrayMap, read_message, unpack_file
 from ups_data.errors import SourceError, UnknownFormatError
 
 _MIB, _GIB = 2**20, 2**30
-_COMMAND = "from preprocess.sources.vtk_child import main; main()"
+_COMMAND = "from preprocess.sources.vtk_child import main; main({lifeline})"
 # Threads would only take address space, which is bounded; workers of a conversion have a process each anyway.
 _ONE_THREAD = {"VTK_SMP_MAX_THREADS": "1", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 # The other end ends itself so much later, where this one did not live to do it.
@@ -65,10 +65,18 @@ class ReadLimits:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Child:
-    """A process that runs, what it writes on its standard error, and the process that started it."""
+    """A process that runs.
+
+    Attributes:
+        process: it.
+        log: what it writes on its standard error.
+        lifeline: the end of a pipe to which nobody writes; it closes with the process that started this one.
+        parent: number of that process.
+    """
 
     process: subprocess.Popen[bytes]
     log: IO[bytes]
+    lifeline: int
     parent: int
 
 
@@ -156,21 +164,30 @@ class VtkProcess:
 
     def _start(self) -> _Child:
         log = tempfile.TemporaryFile()  # noqa: SIM115  closed with the process
-        process = subprocess.Popen(
-            # -P: only what this process imports from, not also the folder that it stands in.
-            [sys.executable, "-P", "-c", _COMMAND],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=log,
-            bufsize=0,
-            process_group=0,
-            env={
-                **os.environ,
-                **_ONE_THREAD,
-                "PYTHONPATH": os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path),
-            },
-        )
-        self._child = _Child(process=process, log=log, parent=os.getpid())
+        theirs, ours = os.pipe()
+        try:
+            process = subprocess.Popen(
+                # -P: only what this process imports from, not also the folder that it stands in.
+                [sys.executable, "-P", "-c", _COMMAND.format(lifeline=theirs)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                bufsize=0,
+                process_group=0,
+                pass_fds=[theirs],
+                env={
+                    **os.environ,
+                    **_ONE_THREAD,
+                    "PYTHONPATH": os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path),
+                },
+            )
+        except BaseException:
+            os.close(ours)
+            log.close()
+            raise
+        finally:
+            os.close(theirs)
+        self._child = _Child(process=process, log=log, lifeline=ours, parent=os.getpid())
         self._end = weakref.finalize(self, _finish, self._child)
         return self._child
 
@@ -230,6 +247,7 @@ def _finish(child: _Child) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(child.process.pid, signal.SIGKILL)
         child.process.wait()
+    os.close(child.lifeline)
     for stream in (child.process.stdin, child.process.stdout, child.log):
         if stream is not None:
             stream.close()

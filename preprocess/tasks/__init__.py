@@ -6,9 +6,9 @@ those that it builds upon, and twice.
 
 Memory of one process does not grow with the number of frames or trajectories. It is about 100 MB for Python and its
 libraries; a chunk of frames twice, as the source gives it and as it is stored (256 MiB each, or one frame where that is
-larger); a shard of each array; and while a trajectory is laid out, importance, order and pages: on grids about 32 bytes
-a point for one channel of float32 and the default recipe, and 20 for each further one (`scripts/study_memory.py`: 3.3
-GiB in all for 10^8 points), on clouds about 170 bytes a point.
+larger); a MiB of rows of each array, or a row that is larger; and while a trajectory is laid out, importance, order
+and pages: on grids about 32 bytes a point for one channel of float32 and the default recipe, and 20 for each further
+one (`scripts/study_memory.py`: 3.3 GiB in all for 10^8 points), on clouds about 170 bytes a point.
 
     bench     what every task needs
     ground    what of a trajectory does not depend on its fields: geometry, order, measures

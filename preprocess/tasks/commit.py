@@ -3,16 +3,50 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
+from typing import Self
 
 from preprocess.ledger import CommittedFile, Ledger
 from preprocess.tasks.bench import Workbench
 from ups_data.errors import StoreError
-from ups_data.storage.durable import sync_directory, write_durably, write_scratch
+from ups_data.storage.durable import StagedFile
+
+
+class FileInHand:
+    """A file of a conversion that is being written: hashed on the way, put in place and noted once it is whole.
+
+    Use as a context: leaving it before `finish` removes what was written.
+    """
+
+    def __init__(self, path: str, file: StagedFile, note: Callable[[CommittedFile], None]) -> None:
+        self._path, self._file, self._note = path, file, note
+        self._digest, self._size = hashlib.sha256(), 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.discard()
+
+    def discard(self) -> None:
+        """Remove what was written, unless it is in place."""
+        self._file.discard()
+
+    def write(self, content: bytes | memoryview) -> None:
+        """Add a part."""
+        self._file.write(content)
+        self._digest.update(content)
+        self._size += len(content)
+
+    def finish(self) -> None:
+        """Put the file in place, where it replaces what another process left that died before it noted it."""
+        self._file.finish()
+        self._note(CommittedFile(path=self._path, size_bytes=self._size, sha256=self._digest.hexdigest()))
 
 
 class Committer:
-    """Puts files in place that may be there already, and gathers what the task in hand committed."""
+    """Puts files in place, and gathers what the task in hand committed."""
 
     def __init__(self, bench: Workbench) -> None:
         self._bench = bench
@@ -28,27 +62,19 @@ class Committer:
         self._ledger.add_task(name)
         return tuple(self._files)
 
-    def commit(self, path: str, content: bytes | memoryview, *, scratch: bool) -> None:
-        """Put a file in place unless it is there, and note it in either case.
-
-        Whoever put it there may have died before it was noted; a file that holds something else is replaced.
+    def open(self, path: str, *, scratch: bool) -> FileInHand:
+        """Begin a file.
 
         Args:
             path: below the conversion's folder.
-            content: all of it.
             scratch: not part of the store, and not synced: what a power cut takes of it is found by its hash.
+
+        Raises:
+            StoreError: here and from all methods of it: the disk is full, read-only, or failed.
         """
-        if not scratch and not self._bench.is_wanted(path):
-            return
-        place = self._bench.folder / path
-        if not _holds(place, content):
-            if scratch:
-                write_scratch(place, content, staging=self._bench.staging)
-            else:
-                write_durably(place, content, dest=self._bench.dest, staging=self._bench.staging)
-        elif not scratch:
-            sync_directory(place.parent)
-        self._note(path, content)
+        bench = self._bench
+        file = StagedFile(bench.folder / path, dest=bench.dest, staging=bench.staging, sync=not scratch)
+        return FileInHand(path, file, self._note)
 
     def note_shard(self, path: str) -> None:
         """Note a shard that another process put in place before it died.
@@ -57,18 +83,22 @@ class Committer:
             StoreError: it is not there.
         """
         try:
-            self._note(path, (self._bench.folder / path).read_bytes())
+            content = (self._bench.folder / path).read_bytes()
+            self._note(CommittedFile(path=path, size_bytes=len(content), sha256=hashlib.sha256(content).hexdigest()))
         except FileNotFoundError as error:
             raise StoreError(
                 f"{error.filename} is gone, and so is a piece of it: run the same command again"
             ) from error
 
+    def wants(self, path: str) -> bool:
+        """Tell whether a file of the store is to be written: also where it is there, and was not noted."""
+        return self._bench.is_wanted(path)
+
     def awaits(self, path: str) -> bool:
         """Tell whether a file of the store is to be written and not there yet."""
-        return self._bench.is_wanted(path) and not _is_there(self._bench.folder / path)
+        return self.wants(path) and not _is_there(self._bench.folder / path)
 
-    def _note(self, path: str, content: bytes | memoryview) -> None:
-        file = CommittedFile(path=path, size_bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
+    def _note(self, file: CommittedFile) -> None:
         self._ledger.add_file(file)
         self._files.append(file)
 
@@ -78,12 +108,4 @@ def _is_there(path: Path) -> bool:
         return path.exists()
     except OSError:
         # Whoever may not look may not write there either, and is told so then.
-        return False
-
-
-def _holds(path: Path, content: bytes | memoryview) -> bool:
-    try:
-        return path.stat().st_size == len(content) and path.read_bytes() == content
-    except OSError:
-        # Whatever is in the way there is told by who writes.
         return False

@@ -1,21 +1,21 @@
-"""Pages and dense frames as rows of shards: gathered where they will stand, and written a shard at a time."""
+"""Pages and dense frames as rows of shards, which are written as they come."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 from jaxtyping import Float, Float64, Integer, Shaped
 
-from preprocess.partition import JoinPieces, Partition, RowTask, Segment, shard_rows
+from preprocess.partition import JoinPieces, Partition, RowTask, Segment
 from preprocess.tasks.bench import Workbench
-from preprocess.tasks.commit import Committer
+from preprocess.tasks.commit import Committer, FileInHand
 from preprocess.tasks.ground import Ground
 from ups_data.errors import StoreError
 from ups_data.importance import CloudGeometry
 from ups_data.scratch import Scratch
-from ups_data.storage.shard import ShardBuffer
+from ups_data.storage.shard import ArraySpec, ShardEncoder
 from ups_data.storage.zarr_store import COORDINATES, FIELDS, IMPORTANCE, INDEX, MEASURES, VALUES
 
 # Entries of pages that are gathered at once: they stay in the processor's cache until they are in their rows.
@@ -25,11 +25,13 @@ _GATHER_ENTRIES = 2**17
 class TaskRows:
     """Takes the rows of all arrays that a task owns.
 
+    Use as a context: leaving it by an error removes what is unfinished.
+
     Args:
         task: the task.
         bench: what every task needs.
         committer: puts shards and pieces of them in place.
-        scratch: memory for shards, of which one is held for each array.
+        scratch: memory for rows that wait to be written.
     """
 
     def __init__(self, task: RowTask, bench: Workbench, committer: Committer, scratch: Scratch) -> None:
@@ -39,6 +41,13 @@ class TaskRows:
             key: _RowWriter(key, partition.segments(task, key), partition, committer, scratch)
             for key in partition.rows(task)
         }
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for writer in self._writers.values():
+            writer.discard()
 
     def add_static(
         self, index: Integer[np.ndarray, "page entry"], importance: Float64[np.ndarray, " point"], ground: Ground
@@ -106,32 +115,33 @@ class _Gatherer:
 
 
 class _RowWriter:
-    """Takes the rows of one array that a task owns, in order; memory holds one shard."""
+    """Takes the rows of one array that a task owns, in order, and writes shards, or pieces of them, as they come."""
 
     def __init__(
         self, key: str, segments: Iterator[Segment], partition: Partition, committer: Committer, scratch: Scratch
     ) -> None:
         self._key, self._segments, self._spec = key, segments, partition.plan.arrays[key]
-        self._committer, self._scratch = committer, scratch
-        self._room: ShardBuffer | _PieceBuffer | None = None
+        self._committer, self._encoder = committer, ShardEncoder(self._spec, scratch=scratch)
+        self._segment: Segment | None = next(segments, None)
         self._filled = 0
-        self._segment = next(segments, None)
+        self._output: _ShardOutput | _PieceOutput | None = None
 
     def append(self, rows: Shaped[np.ndarray, "row *chunk"]) -> None:
-        """Add rows; they are copied, so that their memory may be used again."""
+        """Add rows; their memory may be used again."""
         while len(rows):
             if self._segment is None:
                 raise StoreError(f"{self._key}: {len(rows)} rows came after the last one that was planned")
-            if self._room is None:
-                self._room = self._make_room(self._segment)
+            if not self._filled:
+                self._output = self._open(self._segment)
             part = rows[: self._segment.num_rows - self._filled]
-            place = self._room.rows[self._filled : self._filled + len(part)]
-            place[...] = part.reshape(place.shape)
+            if self._output is not None:
+                self._output.append(part)
             self._filled += len(part)
             rows = rows[len(part) :]
             if self._filled == self._segment.num_rows:
-                self._write(self._segment, self._room)
-                self._room, self._filled = None, 0
+                if self._output is not None:
+                    self._output.finish()
+                self._output, self._filled = None, 0
                 self._segment = next(self._segments, None)
 
     def close(self) -> None:
@@ -139,28 +149,50 @@ class _RowWriter:
         if self._segment is not None:
             raise StoreError(f"{self._key}: shard {self._segment.shard} lacks rows of {self._segment.path}")
 
-    def _make_room(self, segment: Segment) -> ShardBuffer | _PieceBuffer:
-        if not segment.is_piece:
-            return ShardBuffer(self._spec, segment.num_rows, scratch=self._scratch)
-        shape = (segment.num_rows, *self._spec.chunk_shape[1:])
-        return _PieceBuffer(self._scratch.take(self._key, shape, self._spec.dtype))
+    def discard(self) -> None:
+        """Remove what is unfinished."""
+        if self._output is not None:
+            self._output.file.discard()
 
-    def _write(self, segment: Segment, room: ShardBuffer | _PieceBuffer) -> None:
-        if not segment.is_piece:
-            self._committer.commit(segment.path, room.encode(), scratch=False)
-        elif self._committer.awaits(f"store/{self._spec.shard_key(segment.shard)}"):
-            self._committer.commit(segment.path, room.encode(), scratch=True)
+    def _open(self, segment: Segment) -> _ShardOutput | _PieceOutput | None:
+        """Begin the file of a segment; None where nobody waits for it."""
+        shard = f"store/{self._spec.shard_key(segment.shard)}"
+        if not (self._committer.awaits(shard) if segment.is_piece else self._committer.wants(shard)):
+            return None
+        file = self._committer.open(segment.path, scratch=segment.is_piece)
+        return _PieceOutput(file, self._spec) if segment.is_piece else _ShardOutput(file, self._encoder)
 
 
-@dataclass(frozen=True)
-class _PieceBuffer:
-    """The rows of a piece of a shard, one after another as they are."""
+class _ShardOutput:
+    """A shard that is being written."""
 
-    rows: Shaped[np.ndarray, "row *chunk"]
+    def __init__(self, file: FileInHand, encoder: ShardEncoder) -> None:
+        self.file, self._encoder = file, encoder
+        encoder.begin(file.write)
 
-    def encode(self) -> memoryview:
-        """Return the bytes of the piece."""
-        return self.rows.reshape(-1).data.cast("B")
+    def append(self, rows: Shaped[np.ndarray, "row *chunk"]) -> None:
+        """Add rows."""
+        self._encoder.append(rows)
+
+    def finish(self) -> None:
+        """Put it in place."""
+        self._encoder.finish()
+        self.file.finish()
+
+
+class _PieceOutput:
+    """A piece of a shard that is being written: rows one after another as they are."""
+
+    def __init__(self, file: FileInHand, spec: ArraySpec) -> None:
+        self.file, self._dtype = file, spec.dtype
+
+    def append(self, rows: Shaped[np.ndarray, "row *chunk"]) -> None:
+        """Add rows."""
+        self.file.write(np.ascontiguousarray(rows, dtype=self._dtype).reshape(-1).view(np.uint8).data)
+
+    def finish(self) -> None:
+        """Put it in place."""
+        self.file.finish()
 
 
 def join_pieces(task: JoinPieces, bench: Workbench, committer: Committer, scratch: Scratch) -> None:
@@ -169,18 +201,15 @@ def join_pieces(task: JoinPieces, bench: Workbench, committer: Committer, scratc
     path = f"store/{spec.shard_key(task.shard)}"
     pieces = [bench.folder / piece for piece in task.pieces]
     try:
-        contents = [np.frombuffer(piece.read_bytes(), dtype=spec.dtype) for piece in pieces]
+        with committer.open(path, scratch=False) as file:
+            output = _ShardOutput(file, ShardEncoder(spec, scratch=scratch))
+            for piece in pieces:
+                rows = np.frombuffer(piece.read_bytes(), dtype=spec.dtype)
+                output.append(rows.reshape(-1, *spec.chunk_shape[1:]))
+            output.finish()
     except FileNotFoundError:
         # Pieces are removed once the shard is there: another process did all this, and died before it said so.
         committer.note_shard(path)
-    else:
-        start, stop = shard_rows(spec, task.shard)
-        buffer, filled = ShardBuffer(spec, stop - start, scratch=scratch), 0
-        for content in contents:
-            rows = content.reshape(-1, *spec.chunk_shape[1:])
-            buffer.rows[filled : filled + len(rows)] = rows
-            filled += len(rows)
-        committer.commit(path, buffer.encode(), scratch=False)
     for piece in pieces:
         piece.unlink(missing_ok=True)
 

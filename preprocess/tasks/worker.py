@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float64, Int32, Shaped
+from jaxtyping import Float64, Int32
 
 from preprocess.ledger import CommittedFile
 from preprocess.partition import LayOut, Task, WriteFrames, table_path
@@ -63,32 +62,40 @@ class Worker:
 
     def _lay_out(self, task: LayOut) -> None:
         bench = self._bench
-        rows = TaskRows(task, bench, self._committer, self._scratch)
         gathered = LaidRows(dims=len(bench.source.axes))
-        for trajectory in range(task.first, task.stop):
-            ground = self._grounds.read(trajectory)
-            frames = FrameReader(bench, trajectory)
-            statistics = FieldStatistics(bench.partition.plan.num_channels)
-            ranges, recipe = bench.partition.block_ranges(trajectory), bench.partition.plan.importance
-            survey = bench.source.survey(trajectory, ranges, recipe)
-            tables = []
-            measured = measure_blocks(bench, trajectory, ground, frames, statistics, survey=survey)
-            for block, importance in enumerate(measured):
-                table = self._deal(trajectory, block, importance, ground.order)
-                gathered.add_block(table.layout)
-                rows.add_static(table.index, importance, ground)
-                if task.long:
-                    self._committer.commit(table_path(trajectory, block), _to_npy(table.index), scratch=True)
-                else:
-                    tables.append(table.index)
-            gathered.add(statistics, frames.rounding_errors, ground.geometry)
-            gathered.add_survey(survey)
-            for block, index in enumerate(tables):
-                start, count = ranges[block]
-                own_stop = bench.partition.own_frames(trajectory, block)[1]
-                rows.add_frames(index, frames.chunks(start, start + count), own_stop)
-        rows.close()
-        self._committer.commit(task.summary_path, gathered.result().to_bytes(), scratch=True)
+        with TaskRows(task, bench, self._committer, self._scratch) as rows:
+            for trajectory in range(task.first, task.stop):
+                self._lay_out_trajectory(trajectory, task, rows, gathered)
+            rows.close()
+        with self._committer.open(task.summary_path, scratch=True) as file:
+            file.write(gathered.result().to_bytes())
+            file.finish()
+
+    def _lay_out_trajectory(self, trajectory: int, task: LayOut, rows: TaskRows, gathered: LaidRows) -> None:
+        bench = self._bench
+        ground = self._grounds.read(trajectory)
+        frames = FrameReader(bench, trajectory)
+        statistics = FieldStatistics(bench.partition.plan.num_channels)
+        ranges, recipe = bench.partition.block_ranges(trajectory), bench.partition.plan.importance
+        survey = bench.source.survey(trajectory, ranges, recipe)
+        tables = []
+        measured = measure_blocks(bench, trajectory, ground, frames, statistics, survey=survey)
+        for block, importance in enumerate(measured):
+            table = self._deal(trajectory, block, importance, ground.order)
+            gathered.add_block(table.layout)
+            rows.add_static(table.index, importance, ground)
+            if task.long:
+                with self._committer.open(table_path(trajectory, block), scratch=True) as file:
+                    np.save(file, table.index, allow_pickle=False)  # part by part: it may be large
+                    file.finish()
+            else:
+                tables.append(table.index)
+        gathered.add(statistics, frames.rounding_errors, ground.geometry)
+        gathered.add_survey(survey)
+        for block, index in enumerate(tables):
+            start, count = ranges[block]
+            own_stop = bench.partition.own_frames(trajectory, block)[1]
+            rows.add_frames(index, frames.chunks(start, start + count), own_stop)
 
     def _deal(
         self,
@@ -110,16 +117,10 @@ class Worker:
         )
 
     def _write_frames(self, task: WriteFrames) -> None:
-        rows = TaskRows(task, self._bench, self._committer, self._scratch)
         path = self._bench.folder / table_path(task.trajectory, task.block)
         index = np.load(path, mmap_mode="r", allow_pickle=False)
         frames = FrameReader(self._bench, task.trajectory)
         own_stop = self._bench.partition.own_frames(task.trajectory, task.block)[1]
-        rows.add_frames(index, frames.chunks(task.start, task.stop), own_stop)
-        rows.close()
-
-
-def _to_npy(values: Shaped[np.ndarray, "..."]) -> bytes:
-    buffer = io.BytesIO()
-    np.save(buffer, values, allow_pickle=False)
-    return buffer.getvalue()
+        with TaskRows(task, self._bench, self._committer, self._scratch) as rows:
+            rows.add_frames(index, frames.chunks(task.start, task.stop), own_stop)
+            rows.close()

@@ -294,11 +294,11 @@ def test_a_task_that_another_worker_died_in_is_noted_whole(tmp_path, noted):
             assert (bench.folder / file.path).exists() == (not file.path.startswith("pieces/"))
     if not noted:
         (bench.folder / "ledger.jsonl").unlink()
-    before = {path: path.stat().st_ino for path in (bench.folder / "store").rglob("*") if path.is_file()}
+    before = {path: path.read_bytes() for path in (bench.folder / "store").rglob("*") if path.is_file()}
     again = [Worker(bench).run(task) for task in (*bench.partition.row_tasks, *bench.partition.join_tasks)]
     names = {file.path for result in again for file in result.files if file.path.startswith("store/")}
     assert names == {str(path.relative_to(bench.folder)) for path in before}
-    assert {path: path.stat().st_ino for path in before} == before
+    assert {path: path.read_bytes() for path in before} == before
     assert names <= read_ledgers(bench.folder).files.keys()
 
 

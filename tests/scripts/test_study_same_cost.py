@@ -14,7 +14,7 @@ def test_runs_become_a_table_and_a_plot(import_script: Callable[[str], ModuleTyp
 
     def outcome(draws: str, seed: int, queries: float, errors: tuple[float, ...]) -> object:
         curve = tuple((2.0 * (place + 1), error) for place, error in enumerate(errors))
-        sizes = {"num_points": 100, "queries": queries, "steps": 9, "seconds": curve[-1][0]}
+        sizes = {"num_points": 100, "queries": queries, "steps": 9, "seconds": curve[-1][0], "clock": "wall"}
         return study.Outcome(data="winds", draws=draws, seed=seed, curve=curve, **sizes)
 
     dense = [outcome("dense", seed, 100.0, (0.5, 0.4, 0.3 + 0.01 * seed)) for seed in range(3)]

@@ -1,6 +1,6 @@
 """A device loader hands out the same batches, and its account is of those handed out, not of those fetched ahead.
 
-No GPU is at hand: what runs here is the pass-through and the fetching ahead; streams and events are not exercised.
+Without a GPU the pass-through and the fetching ahead are tested, and not streams and events.
 """
 
 import json
@@ -11,6 +11,8 @@ import torch
 import ups_data
 from ups_data.errors import DatasetError
 from ups_data.loader_stats import LoaderStats
+
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU and a torch with CUDA")
 
 
 def build(store: ups_data.Store, **options: object) -> ups_data.QueryLoader:
@@ -77,6 +79,38 @@ def test_transfer_is_accounted_for(grid_store: ups_data.Store) -> None:
     assert loader.stats() == LoaderStats()
     list(loader)
     assert 0 < loader.stats().transfer_seconds < loader.stats().wait_seconds
+
+
+@needs_gpu
+@pytest.mark.parametrize("ahead", [0, 1, 3])
+@pytest.mark.parametrize("own_stream", [False, True])
+def test_on_a_gpu_the_same_bytes_arrive_however_late_they_are_read(
+    ahead: int, own_stream: bool, grid_store: ups_data.Store, expected: list[bytes]
+) -> None:
+    """Kernels that read a batch wait behind others, while its memory is given back and later batches are copied."""
+    loader = ups_data.DeviceLoader(build(grid_store, num_workers=2), "cuda", ahead=ahead)
+    read = []
+    with torch.cuda.stream(torch.cuda.Stream() if own_stream else torch.cuda.current_stream()):
+        for _ in range(3):
+            for batch in loader:
+                assert batch.query_coords.device.type == "cuda"
+                torch.cuda._sleep(50_000_000)
+                read.append(batch.buffer.clone())
+                del batch
+    torch.cuda.synchronize()
+    assert [buffer.cpu().numpy().tobytes() for buffer in read] == expected
+
+
+@needs_gpu
+def test_a_batch_is_pinned_whole_and_copied_as_one(grid_store: ups_data.Store, expected: list[bytes]) -> None:
+    batch = next(iter(build(grid_store)))
+    pinned = batch.pin_memory()
+    assert pinned.buffer.is_pinned()
+    assert pinned.inputs.is_pinned()
+    moved = pinned.to("cuda", non_blocking=True)
+    torch.cuda.synchronize()
+    assert moved.inputs.untyped_storage().data_ptr() == moved.buffer.untyped_storage().data_ptr()
+    assert content(moved.to("cpu")) == expected[0]
 
 
 def test_wrong_devices_are_refused(grid_store: ups_data.Store) -> None:

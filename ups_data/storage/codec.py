@@ -23,6 +23,7 @@ from ups_data.errors import CorruptionError
 from ups_data.schema import CodecName
 
 CRC_BYTES = 4
+_CHECKED_BYTES = 2**18
 _LEVEL = 5
 _BLOSC_HEADER_BYTES = 16
 _ZSTD_MAX_HEADER_BYTES = 18
@@ -69,16 +70,17 @@ class ChunkCodec:
 
     def encode(self, values: Shaped[np.ndarray, "..."]) -> bytes:
         """Encode the values of one chunk, C order."""
-        raw = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("<")).tobytes()
+        return b"".join(self.encode_parts(values))
+
+    def encode_parts(self, values: Shaped[np.ndarray, "..."]) -> tuple[bytes | memoryview, bytes]:
+        """Encode the values of one chunk, and return its payload, which may be their own memory, and its checksum."""
+        flat = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("<")).reshape(-1)
+        raw = flat.view(np.uint8).data
         if len(raw) != self.chunk_bytes:
             raise ValueError(f"a chunk of {len(raw)} bytes was given to a codec for {self.chunk_bytes} bytes")
         compressor = self._compressor()
         payload = raw if compressor is None else _compress(compressor, raw)
-        return payload + google_crc32c.value(payload).to_bytes(CRC_BYTES, "little")
-
-    def encode_run(self, rows: Shaped[np.ndarray, "row *chunk"]) -> list[bytes]:
-        """Encode neighbouring chunks, each as `encode` does."""
-        return [self.encode(row) for row in rows]
+        return payload, checksum(payload)
 
     def seal(self, chunks: UInt8[np.ndarray, "row byte"]) -> None:
         """Put behind each chunk its checksum, for chunks of fixed size whose values stand in place already.
@@ -165,7 +167,16 @@ class ChunkCodec:
         return [Crc32cCodec()]
 
 
-def _compress(compressor: Any, raw: bytes) -> bytes:
+def checksum(payload: bytes | memoryview) -> bytes:
+    """Return the CRC32C of some bytes as four little-endian ones."""
+    value = 0
+    for start in range(0, len(payload), _CHECKED_BYTES):
+        # The library takes bytes alone: copied in parts that stay in the processor's cache.
+        value = google_crc32c.extend(value, bytes(payload[start : start + _CHECKED_BYTES]))
+    return value.to_bytes(CRC_BYTES, "little")
+
+
+def _compress(compressor: Any, raw: memoryview) -> bytes:
     """Compress on this thread alone: several would order the blocks of a large chunk by which was done first."""
     previous, numcodecs.blosc.use_threads = numcodecs.blosc.use_threads, False
     try:

@@ -11,20 +11,22 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import google_crc32c
 import numpy as np
-from jaxtyping import Shaped, UInt8, UInt64
+from jaxtyping import Shaped, UInt8
 
 from ups_data.errors import CorruptionError
 from ups_data.schema import CodecName
 from ups_data.scratch import Scratch
-from ups_data.storage.codec import CRC_BYTES, ChunkCodec
+from ups_data.storage.codec import CRC_BYTES, ChunkCodec, checksum
 
 INDEX_ENTRY_BYTES = 16
 MISSING = np.uint64(2**64 - 1)
+# Of encoded rows; longer rows than a few of a slab are written one by one.
+SLAB_BYTES, _LEAST_SLAB_ROWS = 2**20, 16
 _MAX_CHUNK_BYTES = 2**31
 
 
@@ -99,59 +101,83 @@ class ArraySpec:
         return "/".join([self.key, "c", str(shard), *["0"] * (len(self.shape) - 1)])
 
 
-class ShardBuffer:
-    """The rows of one shard, put where they will stand in its file: encoding chunks of fixed size copies nothing.
+class ShardEncoder:
+    """Encodes the rows of one shard after another as they come.
+
+    Short rows of fixed size are gathered where they will stand in the file, in a slab that stays in the processor's
+    cache until it is written.
 
     Args:
         spec: the array.
-        num_rows: rows of this shard, at most `rows_per_shard`.
-        scratch: memory for it, by the array's key, so that one shard after another takes the same.
-
-    Attributes:
-        rows: memory for the values, to be filled (row, *chunk), where a chunk is without its leading 1.
+        scratch: memory for a slab, by the array's key.
     """
 
-    rows: Shaped[np.ndarray, "row *chunk"]
+    def __init__(self, spec: ArraySpec, *, scratch: Scratch | None = None) -> None:
+        self._spec, self._codec = spec, spec.codec_of_chunk
+        size, shape = self._codec.encoded_bytes, spec.chunk_shape[1:]
+        self._slab: UInt8[np.ndarray, "row byte"] | None = None
+        if size is not None and size <= SLAB_BYTES // _LEAST_SLAB_ROWS:
+            self._slab = (scratch or Scratch()).take(spec.key, (SLAB_BYTES // size, size), np.uint8)
+            strides = (size, *np.empty((1, *shape), dtype=spec.dtype).strides[1:])
+            self._rows = np.ndarray((len(self._slab), *shape), dtype=spec.dtype, buffer=self._slab, strides=strides)
 
-    def __init__(self, spec: ArraySpec, num_rows: int, *, scratch: Scratch | None = None) -> None:
-        self._spec = spec
-        memory = scratch or Scratch()
-        self._file: UInt8[np.ndarray, " byte"] | None = None
-        codec, shape = spec.codec_of_chunk, (num_rows, *spec.chunk_shape[1:])
-        size = codec.encoded_bytes
-        if size is None:
-            self.rows = memory.take(spec.key, shape, spec.dtype)
+    def begin(self, write: Callable[[bytes | memoryview], object]) -> None:
+        """Begin a shard.
+
+        Args:
+            write: takes the bytes of its file, one part after another; a part holds until it returns.
+        """
+        self._write = write
+        self._lengths: list[int] = []
+        self._num_rows = self._filled = 0
+
+    def append(self, rows: Shaped[np.ndarray, "row *chunk"]) -> None:
+        """Add rows, of any shape that holds the values of each one after another; they may be changed afterwards."""
+        self._num_rows += len(rows)
+        if self._slab is None:
+            for row in rows:
+                payload, crc = self._codec.encode_parts(row.astype(self._spec.dtype, copy=False))
+                self._write(payload)
+                self._write(crc)
+                self._lengths.append(len(payload) + CRC_BYTES)
             return
-        self._file = memory.take(spec.key, (num_rows * size + spec.index_bytes,), np.uint8)
-        chunk = np.empty((1, *spec.chunk_shape[1:]), dtype=spec.dtype)
-        self.rows = np.ndarray(shape, dtype=spec.dtype, buffer=self._file, strides=(size, *chunk.strides[1:]))
+        while len(rows):
+            part = rows[: len(self._slab) - self._filled]
+            place = self._rows[self._filled : self._filled + len(part)]
+            place[...] = part.reshape(place.shape)
+            self._filled += len(part)
+            rows = rows[len(part) :]
+            if self._filled == len(self._slab):
+                self._flush(self._slab)
 
-    def encode(self) -> memoryview:
-        """Return the bytes of the shard, once all rows are there."""
-        codec, num_rows = self._spec.codec_of_chunk, len(self.rows)
-        if self._file is None:
-            chunks = codec.encode_run(self.rows)
-            lengths = np.array([len(chunk) for chunk in chunks], dtype=np.uint64)
-            return memoryview(b"".join([*chunks, self._encode_index(lengths)]))
-        size = codec.chunk_bytes + CRC_BYTES
-        codec.seal(self._file[: num_rows * size].reshape(num_rows, size))
-        index = self._encode_index(np.full(num_rows, size, dtype=np.uint64))
-        self._file[num_rows * size :] = np.frombuffer(index, dtype=np.uint8)
-        return self._file.data
-
-    def _encode_index(self, lengths: UInt64[np.ndarray, " row"]) -> bytes:
+    def finish(self) -> None:
+        """Write what is left, and the index."""
+        if self._slab is not None and self._filled:
+            self._flush(self._slab[: self._filled])
+        size = self._codec.encoded_bytes
+        lengths = np.array(self._lengths, dtype=np.uint64) if size is None else np.full(self._num_rows, size, np.uint64)
         index = np.full((self._spec.rows_per_shard, 2), MISSING, dtype="<u8")
-        index[: len(lengths), 0] = np.cumsum(lengths) - lengths
         index[: len(lengths), 1] = lengths
-        encoded = index.tobytes()
-        return encoded + google_crc32c.value(encoded).to_bytes(CRC_BYTES, "little")
+        np.cumsum(lengths[:-1], out=index[1 : len(lengths), 0])
+        index[0, 0] = 0
+        content = index.reshape(-1).view(np.uint8).data
+        self._write(content)
+        self._write(checksum(content))
+
+    def _flush(self, slab: UInt8[np.ndarray, "row byte"]) -> None:
+        self._codec.seal(slab)
+        self._write(slab.reshape(-1).data)
+        self._filled = 0
 
 
 def encode_shard(spec: ArraySpec, rows: Shaped[np.ndarray, "row *chunk"]) -> memoryview:
     """Encode up to `rows_per_shard` rows as the bytes of one shard."""
-    buffer = ShardBuffer(spec, len(rows))
-    buffer.rows[...] = rows.reshape(buffer.rows.shape)
-    return buffer.encode()
+    content = bytearray()
+    encoder = ShardEncoder(spec)
+    encoder.begin(content.extend)
+    encoder.append(rows)
+    encoder.finish()
+    return memoryview(content)
 
 
 def array_metadata(spec: ArraySpec) -> dict[str, Any]:

@@ -143,6 +143,24 @@ def test_a_crash_is_an_error_and_the_next_file_is_read(tmp_path: Path, number: i
     process.close()
 
 
+def test_what_comes_while_a_file_is_read_does_not_end_the_reader(tmp_path: Path, process: VtkProcess) -> None:
+    """The signal of the kernel that a request has come may come late: when its file is being read."""
+    hangs = hanging(tmp_path)
+    process.read_file(write(tmp_path), block=None)
+    reader = next(member for member in members(process.pid) if member != process.pid)
+
+    def disturb_and_crash() -> None:
+        process._child.process.stdin.write(b" ")
+        time.sleep(0.2)
+        os.kill(reader, signal.SIGSEGV)
+
+    timer = threading.Timer(0.5, disturb_and_crash)
+    timer.start()
+    with pytest.raises(SourceError, match=r"crashed on it \(SIGSEGV: "):
+        process.read_file(hangs, block=None)
+    timer.join()
+
+
 def test_memory_is_bounded(tmp_path: Path) -> None:
     process = VtkProcess(ReadLimits(file_bytes=64 * 2**20, expansion=0))
     assert process.read_file(write(tmp_path), block=None).time == 0.25

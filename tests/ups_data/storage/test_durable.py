@@ -44,11 +44,44 @@ def test_one_file_is_synced_named_and_its_folder_synced(tmp_path: Path, calls: l
 def test_new_directories_are_synced_with_the_name(tmp_path: Path, calls: list[str]) -> None:
     staging = tmp_path / "staging"
     staging.mkdir()
-    durable.write_durably(tmp_path / "c" / "0" / "0", b"0", dest=tmp_path, staging=staging)
+    with durable.StagedFile(tmp_path / "c" / "0" / "0", dest=tmp_path, staging=staging) as file:
+        file.write(b"0")
+        file.write(memoryview(b"123"))
+        assert [path.parent for path in tmp_path.rglob("*") if path.is_file()] == [staging]
+        file.finish()
     # The directories: that of the file, and those that hold the new ones.
     assert calls == ["file", "name"] + ["folder"] * 3
-    assert (tmp_path / "c" / "0" / "0").read_bytes() == b"0"
+    assert (tmp_path / "c" / "0" / "0").read_bytes() == b"0123"
     assert not list(staging.iterdir())
+
+
+def test_scratch_is_named_and_not_synced(tmp_path: Path, calls: list[str]) -> None:
+    with durable.StagedFile(tmp_path / "c" / "0", dest=tmp_path, sync=False) as file:
+        file.write(b"0")
+        file.finish()
+    assert calls == ["name"]
+    assert (tmp_path / "c" / "0").read_bytes() == b"0"
+
+
+def test_a_file_that_is_not_finished_is_gone(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"before")
+    with durable.StagedFile(tmp_path / "a", dest=tmp_path) as file:
+        file.write(b"0")
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"before"]
+
+
+def test_a_staging_directory_that_is_gone_is_told_and_nothing_made(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match=r"cannot write .*c/0: No such file.*; nothing at .* was changed"):
+        durable.StagedFile(tmp_path / "c" / "0", dest=tmp_path, staging=tmp_path / "gone")
+    staging = tmp_path / "staging"
+    staging.mkdir()
+    with durable.StagedFile(tmp_path / "c" / "0", dest=tmp_path, staging=staging) as file:
+        file.write(b"0")
+        (staging / next(staging.iterdir()).name).unlink()
+        staging.rmdir()
+        with pytest.raises(StoreError, match=r"cannot write .*c/0: No such file"):
+            file.finish()
+    assert not list(tmp_path.iterdir())
 
 
 def test_of_files_that_cannot_be_written_nothing_is_left(tmp_path: Path) -> None:
