@@ -4,9 +4,9 @@
 The same trajectories (2-D, 256 x 256 nodes, float32, smooth waves with fronts and noise) are converted with the
 defaults (importance maps, pages and dense frames, statistics, checksums, hashes, every file synced), and copied by
 zarr-python to one sharded array with the same codec and CRC32C: without hashes, importance or pages, synced to disk
-too. In turns, medians, by the clock and by the processor's time, which other work on the machine slows less. The copy
-of the bytes alone, by a read and a synced write, is the limit that the machine sets. Then one more conversion with
-the codec `none` under a profiler, to tell what its time goes to.
+too. In turns, medians of speeds and of the ratios of each turn, by the clock and by the processor's time, which other
+work on the machine slows less. The copy of the bytes alone, by a read and a synced write, is the limit that the
+machine sets. Then one more conversion with the codec `none` under a profiler, to tell what its time goes to.
 
 Example: taskset -c 0 scripts/study_speed.py --rounds 5
 """
@@ -24,7 +24,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import rich.console
@@ -37,12 +37,12 @@ from preprocess.settings import ConvertSettings
 from preprocess.sources import open_source
 from ups_data.schema import CodecName
 
-SHAPE = (16, 20, 256, 256)
-FRAMES_PER_SHARD = 128
+NUM_FRAMES, NODES = 20, 256
+SHARD_BYTES = 2**25
 CODECS: tuple[CodecName, ...] = ("none", "zstd", "blosc-lz4")
 DESCRIPTION = """
-dims: [trajectory, time, x, y]
-fields: {u: {file: u.npy}}
+dims: [trajectory, time, component, x, y]
+fields: {u: {file: u.npy, components: COMPONENTS}}
 axes: {x: {start: 0, stop: 1, periodic: true}, y: {start: 0, stop: 1, periodic: true}}
 times: {start: 0, step: 1}
 """
@@ -65,35 +65,48 @@ def main() -> int:
     """Measure in turns and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5, help="measurements of each (5)")
+    parser.add_argument("--trajectories", type=int, default=16, help="of 20 frames (16)")
+    parser.add_argument("--channels", type=int, default=1, help="of a frame (1)")
+    parser.add_argument("--dense", choices=("stored", "rebuilt"), default="stored", help="keep dense frames (stored)")
     arguments = parser.parse_args()
     console = rich.console.Console(width=None if sys.stdout.isatty() else 130)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        write_source(folder)
-        found = measure(folder, arguments.rounds)
-        size = np.prod(SHAPE) * 4 / 1e6
-        console.print(f"{size:.0f} MB of source, medians of {arguments.rounds}; {machine_line()}")
+        write_source(folder, arguments.trajectories, arguments.channels)
+
+        def ours(folder: Path, codec: CodecName) -> None:
+            convert_source(folder, codec, arguments.dense)
+
+        found = measure(folder, arguments.rounds, {"copy": copy_bytes, "plain": rechunk, "ours": ours})
+        size = (folder / "u.npy").stat().st_size / 1e6
+        console.print(
+            f"{size:.0f} MB of source, {arguments.channels} channels, dense frames {arguments.dense}, medians of "
+            f"{arguments.rounds}; {machine_line()}"
+        )
         for title, number in (("MB/s by the clock", 0), ("MB/s of processor time", 1)):
-            console.print(tabulate(title, {key: size / pair[number] for key, pair in found.items()}))
-        console.print(break_down(folder, size))
+            seconds = {key: [pair[number] for pair in pairs] for key, pairs in found.items()}
+            console.print(tabulate(title, seconds, size))
+        console.print(break_down(folder, lambda: ours(folder, "none")))
     return 0
 
 
-def tabulate(title: str, speed: dict[tuple[str, str], float]) -> rich.table.Table:
+def tabulate(title: str, seconds: dict[tuple[str, str], list[float]], size: float) -> rich.table.Table:
     """Return a table of speeds."""
     table = rich.table.Table(title=title, title_justify="left")
     for name in ("codec", "bytes alone", "plain re-chunk", "conversion", "times slower than the re-chunk"):
         table.add_column(name, justify="right")
     for codec in CODECS:
-        kinds = [speed[kind, codec] for kind in ("copy", "plain", "ours")]
-        table.add_row(codec, *(f"{value:.0f}" for value in kinds), f"{kinds[1] / kinds[2]:.2f}")
+        speeds = [f"{size / statistics.median(seconds[kind, codec]):.0f}" for kind in ("copy", "plain", "ours")]
+        ratios = [a / b for a, b in zip(seconds["ours", codec], seconds["plain", codec], strict=True)]
+        table.add_row(codec, *speeds, f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})")
     return table
 
 
-def measure(folder: Path, rounds: int) -> dict[tuple[str, str], tuple[float, float]]:
-    """Return median seconds, of the clock and of the processor, by kind and codec."""
+def measure(
+    folder: Path, rounds: int, runs: dict[str, Callable[[Path, CodecName], None]]
+) -> dict[tuple[str, str], list[tuple[float, float]]]:
+    """Return seconds, of the clock and of the processor, of each round, by kind and codec."""
     spent: dict[tuple[str, str], list[tuple[float, float]]] = {}
-    runs: dict[str, Callable[[Path, Any], None]] = {"copy": copy_bytes, "plain": rechunk, "ours": convert_source}
     # Round 0 imports what is needed, and is not counted.
     for number in range(rounds + 1):
         for codec in CODECS:
@@ -101,13 +114,10 @@ def measure(folder: Path, rounds: int) -> dict[tuple[str, str], tuple[float, flo
                 seconds = timed(run, folder, codec)
                 if number:
                     spent.setdefault((kind, codec), []).append(seconds)
-    return {
-        key: (statistics.median(clock for clock, _ in pairs), statistics.median(cpu for _, cpu in pairs))
-        for key, pairs in spent.items()
-    }
+    return spent
 
 
-def timed(run: Callable[[Path, Any], None], folder: Path, codec: str) -> tuple[float, float]:
+def timed(run: Callable[[Path, CodecName], None], folder: Path, codec: CodecName) -> tuple[float, float]:
     """Return the seconds, of the clock and of the processor, that one run takes into an empty place."""
     clear(folder)
     clock, cpu = time.perf_counter(), time.process_time()
@@ -122,11 +132,11 @@ def clear(folder: Path) -> None:
     os.sync()
 
 
-def break_down(folder: Path, size: float) -> rich.table.Table:
+def break_down(folder: Path, run: Callable[[], None]) -> rich.table.Table:
     """Convert once more under a profiler, and tell what the time goes to."""
     clear(folder)
     profile = cProfile.Profile()
-    profile.runcall(convert_source, folder, "none")
+    profile.runcall(run)
     found = pstats.Stats(profile).get_stats_profile()
     seconds = dict.fromkeys(STAGES, 0.0)
     for entry in profile.getstats():
@@ -137,8 +147,7 @@ def break_down(folder: Path, size: float) -> rich.table.Table:
     total = found.total_tt
     stored = sum(path.stat().st_size for path in (folder / "ours").rglob("*") if path.is_file()) / 1e6
     table = rich.table.Table(
-        title=f"codec none, by the clock under a profiler: {size:.0f} MB read, {stored:.0f} MB written and hashed",
-        title_justify="left",
+        title=f"codec none, by the clock under a profiler: {stored:.0f} MB written and hashed", title_justify="left"
     )
     table.add_column("what")
     table.add_column("s", justify="right")
@@ -148,44 +157,50 @@ def break_down(folder: Path, size: float) -> rich.table.Table:
     return table
 
 
-def write_source(folder: Path) -> None:
+def write_source(folder: Path, num_trajectories: int, num_channels: int) -> None:
     """Write waves with fronts and noise, and their description."""
     random = np.random.default_rng(0)
-    x = np.linspace(0, 2 * np.pi, SHAPE[2], endpoint=False)
-    values = np.empty(SHAPE, dtype="float32")
-    for trajectory in values:
-        waves, sizes = random.integers(1, 8, size=(6, 2)), random.normal(size=6)
-        for number, frame in enumerate(trajectory):
-            parts = [s * np.sin(k[0] * x[:, None] + k[1] * x + 0.1 * number) for s, k in zip(sizes, waves, strict=True)]
-            frame[...] = np.tanh(5 * sum(parts)) + 0.01 * random.standard_normal(frame.shape)
-    np.save(folder / "u.npy", values)
-    (folder / "waves.yaml").write_text(DESCRIPTION, encoding="utf-8")
+    x = np.linspace(0, 2 * np.pi, NODES, endpoint=False)
+    shape = (num_trajectories, NUM_FRAMES, num_channels, NODES, NODES)
+    values = np.lib.format.open_memmap(folder / "u.npy", mode="w+", dtype="float32", shape=shape)
+    for channels in values.swapaxes(1, 2):
+        for frames in channels:
+            waves, sizes = random.integers(1, 8, size=(6, 2)), random.normal(size=6)
+            for number, frame in enumerate(frames):
+                phases = [k[0] * x[:, None] + k[1] * x + 0.1 * number for k in waves]
+                smooth = sum(size * np.sin(phase) for size, phase in zip(sizes, phases, strict=True))
+                frame[...] = np.tanh(5 * smooth) + 0.01 * random.standard_normal(frame.shape)
+    values.flush()
+    names = ", ".join(f"u{number}" for number in range(num_channels))
+    (folder / "waves.yaml").write_text(DESCRIPTION.replace("COMPONENTS", f"[{names}]"), encoding="utf-8")
 
 
-def convert_source(folder: Path, codec: CodecName) -> None:
+def convert_source(folder: Path, codec: CodecName, dense: Literal["stored", "rebuilt"]) -> None:
     """Convert with the defaults."""
-    convert(open_source([folder / "waves.yaml"]), folder / "ours", ConvertSettings(codec=codec))
+    convert(open_source([folder / "waves.yaml"]), folder / "ours", ConvertSettings(codec=codec, dense=dense))
 
 
 def rechunk(folder: Path, codec: CodecName) -> None:
-    """Copy to one array: a frame an inner chunk, shards of as many bytes as a conversion's, CRC32C, synced."""
+    """Copy to one array: a channel of a frame an inner chunk, shards as large as a conversion's, CRC32C, synced."""
     codecs: dict[str, list[Any]] = {
         "none": [],
         "zstd": [zarr.codecs.ZstdCodec(level=5)],
         "blosc-lz4": [zarr.codecs.BloscCodec(cname="lz4", clevel=5, shuffle="bitshuffle", typesize=4)],
     }
-    values = np.load(folder / "u.npy", mmap_mode="r").reshape(-1, *SHAPE[2:])
+    values = np.load(folder / "u.npy", mmap_mode="r")
+    values = values.reshape(-1, *values.shape[2:])
+    frames_per_shard = max(1, SHARD_BYTES // values[0].nbytes)
     array = zarr.create_array(
         folder / "plain",
         shape=values.shape,
-        chunks=(1, *SHAPE[2:]),
-        shards=(FRAMES_PER_SHARD, *SHAPE[2:]),
+        chunks=(1, 1, *values.shape[2:]),
+        shards=(frames_per_shard, *values.shape[1:]),
         dtype="float32",
         filters=None,
         compressors=[*codecs[codec], zarr.codecs.Crc32cCodec()],
     )
-    for start in range(0, len(values), FRAMES_PER_SHARD):
-        array[start : start + FRAMES_PER_SHARD] = values[start : start + FRAMES_PER_SHARD]
+    for start in range(0, len(values), frames_per_shard):
+        array[start : start + frames_per_shard] = values[start : start + frames_per_shard]
     sync(folder / "plain")
 
 
