@@ -187,27 +187,38 @@ class RootMeanSquareMetric(ImportanceMetric):
         # How often each square was there; None where none was ever missing.
         self._counts: Int32[np.ndarray, "map *space"] | None = None
 
-    def add_squares(self, squares: Float64[np.ndarray, "map *slab"], part: slice = slice(None)) -> None:
+    def add_squares(
+        self,
+        squares: Float64[np.ndarray, "map *slab"],
+        part: slice = slice(None),
+        *,
+        only: int | None = None,
+        num_maps: int | None = None,
+    ) -> None:
         """Add the squares that belong to one frame, NaN where they are missing; the array is changed.
 
         Args:
             squares: of the whole frame, or of the nodes `part` of its first axis.
             part: which; a frame's parts come one after another.
+            only: the one map that they are of, where maps come one after another, each with all its parts; all if None.
+            num_maps: how many there are, where not all come together.
         """
-        shape = self.geometry.shape
+        shape, count = self.geometry.shape, num_maps or len(squares)
         start, stop, _ = part.indices(shape[0])
+        maps = slice(0, count) if only is None else slice(only, only + 1)
         if self._sum is None:
-            self._sum = np.zeros((len(squares), *shape))
+            self._sum = np.zeros((count, *shape))
         # One NaN makes the least square NaN, which is found faster than each of them.
         if self._counts is None and np.isnan(squares.min()):
             self._counts = np.full(self._sum.shape, self.num_frames, dtype=np.int32)
-            self._counts[:, :start] += 1
+            self._counts[: maps.start] += 1
+            self._counts[maps, :start] += 1
         if self._counts is not None:
             missing = np.isnan(squares)
             squares[missing] = 0.0
-            self._counts[:, part] += ~missing
-        self._sum[:, part] += squares
-        if stop == shape[0]:
+            self._counts[maps, part] += ~missing
+        self._sum[maps, part] += squares
+        if stop == shape[0] and maps.stop == count:
             self.num_frames += 1
 
     def result(self) -> Float64[np.ndarray, "map *space"]:

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float, Float64
 
 from ups_data.importance.base import Geometry, GridGeometry, RootMeanSquareMetric, Subject
-from ups_data.importance.differences import slabs
+from ups_data.importance.differences import channel_slabs
 from ups_data.importance.quadratic_fit import CloudHessian
 from ups_data.importance.sphere import Arcs, is_on_sphere
 
@@ -40,9 +40,9 @@ class CurvatureMetric(RootMeanSquareMetric):
         if self._cloud is not None:
             self.add_squares(self._cloud.squared_norm(frame.astype(np.float64)))
         elif isinstance(self.geometry, GridGeometry):
-            for part, own, values, geometry in slabs(frame, self.geometry, self.scratch):
-                arcs = Arcs.of(geometry, self.subject.specs)
-                self.add_squares(_squared_norm(values, arcs)[:, own], part)
+            for channel, part, own, values, geometry in channel_slabs(frame, self.geometry, self.scratch):
+                squares = _squared_norm(values, Arcs.of(geometry, self.subject.specs))[:, own]
+                self.add_squares(squares, part, only=channel, num_maps=len(frame))
 
 
 def _squared_norm(values: Float64[np.ndarray, "channel *space"], arcs: Arcs) -> Float64[np.ndarray, "channel *space"]:

@@ -218,6 +218,19 @@ def slabs(
         yield slice(start, stop), slice(start - low, stop - low), values, part
 
 
+def channel_slabs(
+    frame: Float[np.ndarray, "channel *space"], geometry: GridGeometry, scratch: Scratch
+) -> Iterator[tuple[int, slice, slice, Float64[np.ndarray, "1 *slab"], GridGeometry]]:
+    """Cut each channel of a frame into slabs, one channel after another: fewer nodes are in two slabs.
+
+    Yields:
+        The channel, and what `slabs` yields of it.
+    """
+    for channel in range(len(frame)):
+        for slab in slabs(frame[channel : channel + 1], geometry, scratch):
+            yield channel, *slab
+
+
 def _slopes(
     values: Float64[np.ndarray, "channel *space"], geometry: GridGeometry, axis: int
 ) -> tuple[Float64[np.ndarray, " step"], Float64[np.ndarray, "*rest step"]]:

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float
 
 from ups_data.importance.base import Geometry, GridGeometry, RootMeanSquareMetric, Subject
-from ups_data.importance.differences import slabs
+from ups_data.importance.differences import channel_slabs
 from ups_data.importance.least_squares import CloudGradient
 from ups_data.importance.sphere import Arcs, on_unit_sphere
 
@@ -31,7 +31,7 @@ class GradientMetric(RootMeanSquareMetric):
         if self._cloud is not None:
             self.add_squares(self._cloud.squared_norm(frame.astype(np.float64)))
         elif isinstance(self.geometry, GridGeometry):
-            for part, own, values, geometry in slabs(frame, self.geometry, self.scratch):
+            for channel, part, own, values, geometry in channel_slabs(frame, self.geometry, self.scratch):
                 arcs = Arcs.of(geometry, self.subject.specs)
                 squares = self.scratch.take("squares", values.shape)
                 for axis in range(len(geometry.axes)):
@@ -40,4 +40,5 @@ class GradientMetric(RootMeanSquareMetric):
                     np.square(derivative, out=memory)
                     if axis:
                         squares += memory
-                self.add_squares(arcs.fill_poles(squares, values)[:, own], part)
+                squares = arcs.fill_poles(squares, values)[:, own]
+                self.add_squares(squares, part, only=channel, num_maps=len(frame))
