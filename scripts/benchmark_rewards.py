@@ -26,7 +26,7 @@ from machine import machine_line
 from ups_data.inference import ConservationReward, Integrals, PointSet, Predictor, RewardConfig, RolloutState
 from ups_data.inference.state import LATENT
 from ups_data.sample import SparseSample
-from ups_data.samplers import DenseSampler, FixedSampler, Sampler, UniformSampler
+from ups_data.samplers import DenseSampler, FixedSampler, UniformSampler
 from ups_data.training import Checkpoint
 
 Points = tuple[Int64[np.ndarray, " query"], Float64[np.ndarray, " query"]]
@@ -47,10 +47,10 @@ def main() -> int:
     config = RewardConfig(velocity=arguments.velocity, momentum=1.0, energy=1.0)
     predictor = Predictor.of(loaded, arguments.store, sampler=DenseSampler())
     sets = {f"grid, every {step}": grid_points(predictor, step) for step in arguments.every}
-    kinds: dict[str, type[Sampler]] = {"fixed": FixedSampler, "uniform": UniformSampler}
+    kinds: dict[str, type[FixedSampler | UniformSampler]] = {"fixed": FixedSampler, "uniform": UniformSampler}
     for kind, sampler in kinds.items():
         for count in arguments.points:
-            drawn = Predictor.of(loaded, arguments.store, sampler=sampler(num_queries=count))  # type: ignore[call-arg]
+            drawn = Predictor.of(loaded, arguments.store, sampler=sampler(num_queries=count))
             sets[f"{kind}, {count}"] = points_of(drawn.start(drawn.trajectories[0]))
     times, errors = measure_times(predictor, config, sets, arguments.rounds), measure_errors(predictor, config, sets)
     table = rich.table.Table("points", "number", "CPU ms a reward", "momentum", "energy")

@@ -175,7 +175,7 @@ def run(config: TrainConfig, data: str, num_points: int, clock: str) -> Outcome:
         draws=sampler.kind,
         seed=config.seed,
         num_points=num_points,
-        queries=num_points if sampler.kind == "dense" else float(sampler.ratio) * num_points,  # type: ignore[arg-type]
+        queries=num_points if sampler.kind == "dense" else float(sampler.ratio) * num_points,  # type: ignore[arg-type]  # no ramp
         steps=records[-1].step,
         seconds=records[-1].seconds,
         clock=clock,

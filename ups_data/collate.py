@@ -10,7 +10,7 @@ from typing import Any, Literal, Self
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Float64, Int
 
 from ups_data.errors import DatasetError
 from ups_data.sample import Normalisers, QueryPoints, SparseSample
@@ -203,6 +203,14 @@ class SparseBatch:
     def query_mask(self) -> Bool[torch.Tensor, "batch *frame query"]:
         """True on drawn points, False on padding."""
         return self.query_index >= 0
+
+    @property
+    def effective_points(self) -> Float64[torch.Tensor, " drawn"]:
+        """(sum w)^2 / sum w^2 of each sample that has weights: how many points of one weight those drawn are worth."""
+        weights = self.query_weights.double().flatten(1)
+        squares = weights.square().sum(dim=1)
+        drawn = squares > 0
+        return weights.sum(dim=1)[drawn].square() / squares[drawn]
 
     @property
     def has_fresh_points(self) -> bool:

@@ -51,16 +51,13 @@ class LoaderStats:
     def of(cls, batch: SparseBatch, *, wait_seconds: float) -> LoaderStats:
         """Return the figures of one batch."""
         assert batch.cost is not None, "loaders note what their batches cost"
-        weights = batch.query_weights.double().flatten(1)
-        squares = weights.square().sum(dim=1)
-        real = squares > 0
         num_samples = int((batch.sample_ids >= 0).sum())
         return cls(
             num_batches=1,
             num_samples=num_samples,
             num_padding=len(batch) - num_samples,
             num_points=int(batch.query_mask.sum()),
-            effective_points=float((weights.sum(dim=1)[real].square() / squares[real]).sum()),
+            effective_points=float(batch.effective_points.sum()),
             shipped_bytes=batch.num_bytes,
             wait_seconds=wait_seconds,
             **asdict(batch.cost),

@@ -6,7 +6,7 @@ import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from preprocess.report import figures, markup
 from preprocess.report.style import STYLE_SHEET
@@ -106,7 +106,8 @@ def _to_png(picture: Picture) -> bytes:
     with figures.chart_style(figures.LIGHT):
         figure = Figure(figsize=size, layout="constrained", facecolor="white", dpi=_DPI)
         # Room between panels: the titles of one row must not touch the axes of the row above it.
-        figure.get_layout_engine().set(w_pad=0.08, h_pad=0.08, wspace=0.03, hspace=0.04)  # type: ignore[union-attr, call-arg]
+        engine: Any = figure.get_layout_engine()
+        engine.set(w_pad=0.08, h_pad=0.08, wspace=0.03, hspace=0.04)
         figure.suptitle(picture.title, x=0.01, ha="left", fontsize=figures.FONT_POINTS + 3)
         for number, panel in enumerate(picture.panels):
             axes = figure.add_subplot(rows, picture.columns, number + 1, facecolor="none", **panel.axes_options)

@@ -131,11 +131,9 @@ class _StepTally:
         self.loss += loss
         self.samples += samples
         self.num_bytes += batch.num_bytes
-        weights = batch.query_weights.flatten(1)
-        squares = weights.square().sum(dim=1)
-        real = squares > 0
-        self._effective += float((weights.sum(dim=1)[real].square() / squares[real]).sum())
-        self._drawn += int(real.sum())
+        points = batch.effective_points
+        self._effective += float(points.sum())
+        self._drawn += len(points)
 
     @property
     def effective_points(self) -> float:

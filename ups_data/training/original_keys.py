@@ -319,7 +319,7 @@ def _refuse_repeats(sections: Mapping[str, Any], ours: Mapping[str, Any], where:
             raise ConfigError(f"{where}: section {SECTION} says how queries are sampled, and so does sampler; give one")
         for key in repeated:
             if isinstance(section[key], Mapping):
-                _refuse_repeats({key: section[key]}, {key: given[key]}, where)  # type: ignore[index]
+                _refuse_repeats({key: section[key]}, {key: given[key]}, where)  # type: ignore[index]  # given is a mapping where a key is repeated
             else:
                 raise ConfigError(
                     f"{where}: section {SECTION} says what {name}.{key} is, which is given too; give one of them"
