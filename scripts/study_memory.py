@@ -1,9 +1,9 @@
 #!/usr/bin/env python
-"""Measure what converting one trajectory takes, against its number of points: memory at its peak, and time.
+"""Measure what a conversion takes, against points, frames and trajectories: memory at its peak, and time.
 
-Each size is a cube of nodes, two frames (--frames) of one channel of float32 with a moving front, converted with the
-defaults by a process of its own, whose largest resident size the kernel tells. Exit status 1 where a conversion takes
-more than --limit-gib. A cube of 10^8 points takes about 4 GB of disk and some minutes.
+Each size is a cube of nodes, frames of one channel of float32 with a moving front, converted with the defaults by a
+process of its own, whose largest resident size the kernel tells. Exit status 1 where a conversion takes more than
+--limit-gib. A cube of 10^8 points and two frames takes about 4 GB of disk and some minutes.
 
 Example: scripts/study_memory.py --points 1e6 1e7 1e8
 """
@@ -41,18 +41,19 @@ def main() -> int:
     if arguments.child is not None:
         return convert_here(arguments.child)
     console = rich.console.Console(width=None if sys.stdout.isatty() else 120)
-    table = rich.table.Table(title=f"Converting one trajectory of {arguments.frames} frames; {machine_line()}")
+    sizes = f"{arguments.trajectories} trajectories of {arguments.frames} frames"
+    table = rich.table.Table(title=f"Converting {sizes}; {machine_line()}")
     for name in ("points", "source MB", "peak MiB", "bytes a point", "seconds"):
         table.add_column(name, justify="right")
     held = True
     for points in arguments.points:
         nodes = round(points ** (1 / 3))
         with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
-            write_cube(Path(folder), nodes, arguments.frames)
+            write_cubes(Path(folder), nodes, arguments.frames, arguments.trajectories)
             command = [sys.executable, __file__, "--child", folder]
             peak, seconds = map(float, subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout.split())
         held &= peak <= arguments.limit_gib * 2**30
-        size = nodes**3 * 4 * arguments.frames
+        size = nodes**3 * 4 * arguments.frames * arguments.trajectories
         row = (
             f"{nodes**3:,}",
             f"{size / 1e6:,.0f}",
@@ -70,22 +71,24 @@ def parse_arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--points", type=float, nargs="+", default=[1e5, 1e6, 1e7], help="sizes (1e5 1e6 1e7)")
-    parser.add_argument("--frames", type=int, default=2, help="frames of the trajectory (2)")
+    parser.add_argument("--frames", type=int, default=2, help="frames of a trajectory (2)")
+    parser.add_argument("--trajectories", type=int, default=1, help="how many there are (1)")
     parser.add_argument("--limit-gib", type=float, default=4.0, help="largest peak that is allowed (4)")
     parser.add_argument("--folder", type=Path, help="where to work (the system's folder for temporary files)")
     parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
-def write_cube(folder: Path, nodes: int, num_frames: int) -> None:
-    """Write a wave with a front that moves, plane by plane, and its description."""
-    shape = (1, num_frames, nodes, nodes, nodes)
+def write_cubes(folder: Path, nodes: int, num_frames: int, num_trajectories: int) -> None:
+    """Write waves with a front that moves, plane by plane, and their description."""
+    shape = (num_trajectories, num_frames, nodes, nodes, nodes)
     values = np.lib.format.open_memmap(folder / "u.npy", mode="w+", dtype="float32", shape=shape)
     x = np.linspace(0, 1, nodes, dtype="float32")
-    for frame in range(num_frames):
+    for trajectory, frame in np.ndindex(num_trajectories, num_frames):
         for plane, z in enumerate(x):
             radius = np.sqrt((x[:, None] - 0.5) ** 2 + (x - 0.5) ** 2 + (z - 0.5) ** 2)
-            values[0, frame, plane] = np.tanh(40 * (radius - 0.3 - 0.02 * frame)) + 0.1 * np.sin(9 * x)
+            front = np.tanh(40 * (radius - 0.3 - 0.02 * frame))
+            values[trajectory, frame, plane] = front + 0.1 * np.sin((9 + trajectory) * x)
     values.flush()
     (folder / "cube.yaml").write_text(DESCRIPTION, encoding="utf-8")
 

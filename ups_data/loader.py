@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import multiprocessing
 import time
 from collections.abc import Iterator, Mapping
@@ -18,7 +19,7 @@ from ups_data.feedback import Feedback, Learner
 from ups_data.loader_stats import LoaderStats
 from ups_data.mixture import MixtureDataset, members_of
 from ups_data.order import BatchOrder, BlendOrder, MixtureOrder, Shuffle, StreamShuffle, epoch_samples
-from ups_data.workers import describe_deaths, end_workers, watch_workers
+from ups_data.workers import begin_worker, describe_deaths, end_workers, watch_workers
 
 _Context = str | BaseContext | None
 _OPTIONS = (
@@ -293,6 +294,7 @@ def build_loader(  # noqa: PLR0913  # the choices of a user, keyword-only, each 
             **ahead,
             **options,
             "multiprocessing_context": _choose_context(dataset, options.get("multiprocessing_context"), num_workers),
+            "worker_init_fn": functools.partial(begin_worker, options.get("worker_init_fn")),
             "num_workers": num_workers,
         },
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -32,6 +34,24 @@ class _ChildSignal:
 
 
 _CHILD_SIGNAL = _ChildSignal()  # one, as there is one handler of a signal in a process
+
+
+def begin_worker(then: Callable[[int], None] | None, number: int) -> None:
+    """Have this worker process end with the one that it serves, however that one ends, and call `then`.
+
+    Torch's own watch compares the number of the parent with what it was: behind a fork server that is the server's,
+    which lives as long as a worker does.
+    """
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    if then is not None:
+        then(number)
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def watch_workers() -> None:

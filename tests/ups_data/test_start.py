@@ -1,6 +1,12 @@
 """However workers start, batches are the same bytes, or what would hang is refused at once."""
 
 import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -11,6 +17,22 @@ from ups_data.storage.byte_store import LocalByteStore
 from ups_data.storage.zarr_store import ZarrStore
 
 SECONDS = 30  # then a worker that hangs is a WorkerError
+
+
+KILLED_PARENT = """
+import multiprocessing
+import sys
+import ups_data
+
+if __name__ == "__main__":
+    path, method = sys.argv[1:]
+    dataset = ups_data.QueryDataset(ups_data.open_store(path), sampler=ups_data.ImportanceSampler(ratio=0.25))
+    loader = ups_data.build_loader(dataset, batch_size=2, num_workers=2, multiprocessing_context=method)
+    batches = iter(loader)
+    next(batches)
+    print(*(worker.pid for worker in multiprocessing.active_children()), flush=True)
+    sys.stdin.read()
+"""
 
 
 class NoForkByteStore(LocalByteStore):
@@ -72,3 +94,33 @@ def test_a_store_that_does_not_survive_a_fork_is_read_by_spawned_workers(grid_st
         with pytest.raises(DatasetError, match="connections to it hang in forked workers; leave out"):
             ups_data.build_loader(dataset, batch_size=8, num_workers=1, multiprocessing_context=fork)
     assert ups_data.build_loader(dataset, batch_size=8)._loader.multiprocessing_context is None
+
+
+@pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
+def test_workers_end_with_a_killed_parent(method: str, grid_store: ups_data.Store, tmp_path: Path) -> None:
+    """Also behind a fork server, which is their parent to the system and lives as long as they do."""
+    program = tmp_path / "train.py"
+    program.write_text(KILLED_PARENT)
+    command = [sys.executable, program, grid_store.location, method]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        workers = [int(word) for word in parent.stdout.readline().split()]
+        running = [pid for pid in workers if is_alive(pid)]
+        parent.kill()
+    try:
+        assert len(running) == 2
+        deadline = time.monotonic() + SECONDS
+        while any(is_alive(pid) for pid in workers):
+            assert time.monotonic() < deadline, "workers were left behind"
+            time.sleep(0.02)
+    finally:
+        for pid in workers:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return (Path("/proc") / str(pid) / "stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
