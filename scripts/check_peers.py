@@ -2,6 +2,8 @@
 """Convert files that the peers' own code writes, and hold every value of the stores against what is in the files.
 
 * PDEBench's `gen_diff_react.simulator` and `gen_diff_sorp.simulator` (package pdebench 0.1.0, MIT), on 24 x 16 nodes;
+  with `--fortran` its `gen_radial_dam_break.simulator` too, which solves by clawpack 5.14.0: that is published as
+  Fortran sources, which pip builds in some minutes where there is a Fortran compiler;
 * The Well's `the_well.utils.dummy_data` (package the-well 1.2.0, BSD-3-Clause), read by h5py; and one with all that its
   layout has (a tensor, fields that do not vary along an axis, or from trajectory to trajectory), read by `WellDataset`;
 * neuraloperator's own data: Darcy and Burgers (package neuraloperator 0.3.0);
@@ -10,10 +12,6 @@
 The packages are fetched by pip, each of one version with its SHA-256, into a folder of their own (`--cache`), and run
 in a process that sees them beside this environment: what they pin is not installed here. Files are compared through
 h5py, torch, xarray and `WellDataset` alone, axis by axis. Exit status 1 where a bit differs.
-
-PDEBench's radial dam break (`gen_radial_dam_break`) is not among them: it solves by clawpack, which is published as
-Fortran sources only (5.14.0), and needs a Fortran compiler, which neither this environment nor pip brings. Its layout,
-grouped as those of `gen_diff_react` and `gen_diff_sorp`, is held in tests/preprocess/sources/test_pdebench.py.
 
 Example: scripts/check_peers.py
 """
@@ -51,6 +49,7 @@ PACKAGES = """
 pdebench==0.1.0 --hash=sha256:129587e81f02ddc787952631845a1b628ff6e9046576e30f9162008942a2ea3b
 the-well==1.2.0 --hash=sha256:0bc4e6e94099786ad92729ee13b00a7c898ffd6cf11a43dbbbe1e91e76b9ad54
 """
+CLAWPACK = "clawpack==5.14.0"
 NEEDED = (
     "hydra-core==1.3.2",
     "omegaconf==2.3.0",
@@ -68,6 +67,15 @@ for seed in (0, 1):
     gen_diff_react.simulator(OmegaConf.create(settings), seed)
     settings = {"output_path": sys.argv[1] + "/1D_diff-sorp_NA_NA.h5", "sim": time}
     gen_diff_sorp.simulator(OmegaConf.create(settings), seed)
+"""
+DAM_BREAK = """
+import sys
+from omegaconf import OmegaConf
+from pdebench.data_gen import gen_radial_dam_break
+sim = {"gravity": 1.0, "xdim": 24, "ydim": 16, "T_end": 1.0, "n_time_steps": 5}
+settings = {"output_path": sys.argv[1] + "/2D_rdb_NA_NA.h5", "upload": False, "sim": sim}
+for seed in (0, 1):
+    gen_radial_dam_break.simulator(OmegaConf.create(settings), seed)
 """
 WELL = "import sys; from the_well.utils.dummy_data import write_dummy_data; write_dummy_data(sys.argv[1])"
 WELL_DATASET = """
@@ -111,13 +119,15 @@ def main() -> int:
     """Check all peers and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cache", type=Path, help="folder to keep the packages in; none are kept by default")
+    parser.add_argument("--fortran", action="store_true", help="PDEBench's radial dam break too: builds clawpack")
     arguments = parser.parse_args()
     table = rich.table.Table(title=f"Files of the peers' own code. {machine_line()}", title_justify="left")
     for column in ("files", "fields", "trajectories x frames x points", "values", "that differ"):
         table.add_column(column)
     differing = 0
     with tempfile.TemporaryDirectory() as folder:
-        for peer in find_peers(Path(folder), arguments.cache or Path(folder) / "packages"):
+        packages = arguments.cache or Path(folder) / "packages"
+        for peer in find_peers(Path(folder), packages, fortran=arguments.fortran):
             row, wrong = check(peer, Path(folder) / "stores" / peer.name)
             table.add_row(*row)
             differing += wrong
@@ -125,12 +135,17 @@ def main() -> int:
     return 1 if differing else 0
 
 
-def find_peers(folder: Path, packages: Path) -> Iterator[Peer]:
+def find_peers(folder: Path, packages: Path, *, fortran: bool) -> Iterator[Peer]:
     """Make the files and say what must come out."""
     install(packages)
     run(packages, PDEBENCH, folder)
     yield pdebench(folder / "2D_diff-react_NA_NA.h5", ("activator", "inhibitor"), (0, 3, 2, 1))
     yield pdebench(folder / "1D_diff-sorp_NA_NA.h5", ("concentration",), (0, 2, 1))
+    if fortran:
+        if not (packages / "clawpack").is_dir():
+            pip_install(packages, CLAWPACK)
+        run(packages, DAM_BREAK, folder)
+        yield pdebench(folder / "2D_rdb_NA_NA.h5", ("height",), (0, 3, 1, 2))
     run(packages, WELL, folder / "dummy.hdf5")
     yield the_well(folder / "dummy.hdf5")
     (folder / "well").mkdir()
@@ -149,10 +164,15 @@ def install(packages: Path) -> None:
     packages.mkdir(parents=True, exist_ok=True)
     requirements = packages / "requirements.txt"
     requirements.write_text(PACKAGES)
+    pip_install(packages, "--require-hashes", "--requirement", str(requirements))
+    pip_install(packages, *NEEDED)
+
+
+def pip_install(packages: Path, *what: str) -> None:
+    """Have pip install something there."""
     # Which Python they ask for, and what else, would stand in the way of the few functions that are called here.
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--ignore-requires-python"]
-    for what in (("--require-hashes", "--requirement", str(requirements)), NEEDED):
-        subprocess.run([*command, "--target", str(packages), *what], check=True)
+    subprocess.run([*command, "--target", str(packages), *what], check=True)
 
 
 def run(packages: Path, code: str, target: Path) -> None:
