@@ -1,8 +1,9 @@
 """Settings of the whole suite: array shapes in annotations are executed while the tests run."""
 
-from jaxtyping import install_import_hook
+import jaxtyping
 
-import tests.typechecker  # noqa: F401  the hook names it below but does not import it
+import tests.typechecker
 
 # Must happen before the first import of either package, hence here and not in a fixture.
-install_import_hook(["ups_data", "preprocess"], "tests.typechecker.check")
+jaxtyping.jaxtyped = tests.typechecker.jaxtyped
+jaxtyping.install_import_hook(["ups_data", "preprocess"], "tests.typechecker.check")

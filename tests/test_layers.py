@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from jaxtyping import TypeCheckError
+from beartype.roar import BeartypeCallHintViolation
 
 from ups_data.pages.curve import cloud_order
 
@@ -125,5 +125,5 @@ def test_optional_packages_are_imported_only_when_used() -> None:
 
 
 def test_shapes_in_annotations_are_executed() -> None:
-    with pytest.raises(TypeCheckError, match="cloud_order"):
+    with pytest.raises(BeartypeCallHintViolation, match="cloud_order"):
         cloud_order(np.zeros(4), curve="hilbert")

@@ -69,16 +69,16 @@ def test_the_cut_into_tasks_does_not_change_a_byte(name, tmp_path, monkeypatch, 
 
 
 @pytest.mark.parametrize(
-    ("name", "codec"), [("plane", "blosc-lz4"), ("ragged", "none"), ("scattered_ragged", "zstd"), ("volume", "none")]
+    ("name", "codec", "workers"),
+    [("plane", "blosc-lz4", 2), ("ragged", "none", 3), ("scattered_ragged", "zstd", 3), ("volume", "none", 2)],
 )
-def test_the_number_of_workers_does_not_change_a_byte(name, codec, tmp_path, small_tasks):
+def test_the_number_of_workers_does_not_change_a_byte(name, codec, workers, tmp_path, small_tasks):
     source = GEOMETRIES[name]("float64")
     settings = settings_for(source, name="same", codec=codec, shard_mib=1)
-    for workers in (1, 2, 3):
-        convert(source, tmp_path / str(workers), settings, workers=workers)
-    assert file_contents(tmp_path / "2") == file_contents(tmp_path / "1")
-    assert file_contents(tmp_path / "3") == file_contents(tmp_path / "1")
-    assert left_behind(tmp_path) == ["1", "2", "3"]
+    for count in (1, workers):
+        convert(source, tmp_path / str(count), settings, workers=count)
+    assert file_contents(tmp_path / str(workers)) == file_contents(tmp_path / "1")
+    assert left_behind(tmp_path) == ["1", str(workers)]
 
 
 def test_trajectories_of_one_size_fill_shards(tmp_path):
@@ -240,10 +240,10 @@ def test_denormal_and_huge_float32_values_convert_exactly(tmp_path):
 
 
 def test_many_tiny_trajectories_convert(tmp_path):
-    frames = [np.full((1 + number % 3, 1, 2), number, dtype="float32") for number in range(3000)]
+    frames = [np.full((1 + number % 3, 1, 2), number, dtype="float32") for number in range(800)]
     store = make_store(MemorySource.grid(frames), tmp_path / "s")
     assert len(file_contents(Path(store.location))) < 48
-    for number in (0, 1, 1717, 2999):
+    for number in (0, 1, 417, 799):
         np.testing.assert_array_equal(store.read_dense(number, range(1 + number % 3)), frames[number])
 
 
@@ -468,6 +468,12 @@ def run_child(dest: Path, mode: str, number: int) -> subprocess.CompletedProcess
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120, env=environment)
 
 
+def convert_here(dest: Path) -> None:
+    """Convert what the child converts, in this process, which spares the start of another."""
+    source = MemorySource.grid([wave_frames((64, 64), num_frames=4, seed=seed) for seed in range(3)])
+    convert(source, dest, ConvertSettings(name="same"))
+
+
 def test_a_killed_conversion_leaves_no_store_and_runs_again(tmp_path):
     """SIGKILL before several of its renames, the last one included; the same command then gives the same bytes."""
     whole = run_child(tmp_path / "whole", "run", 0)
@@ -479,7 +485,7 @@ def test_a_killed_conversion_leaves_no_store_and_runs_again(tmp_path):
         assert left_behind(tmp_path) == [".s.partial", "whole"]
         with pytest.raises(StoreNotFoundError, match="a conversion that did not finish: run it again"):
             ups_data.open_store(tmp_path / "s")
-        assert run_child(tmp_path / "s", "run", 0).returncode == 0
+        convert_here(tmp_path / "s")
         assert file_contents(tmp_path / "s") == file_contents(tmp_path / "whole")
         assert left_behind(tmp_path) == ["s", "whole"]
         shutil.rmtree(tmp_path / "s")
@@ -497,7 +503,7 @@ def test_a_full_disk_is_told_and_leaves_nothing_that_opens(tmp_path, limit):
     with pytest.raises(StoreNotFoundError):
         ups_data.open_store(tmp_path / "s")
     for name in ("s", "whole"):
-        assert run_child(tmp_path / name, "run", 0).returncode == 0
+        convert_here(tmp_path / name)
     assert file_contents(tmp_path / "s") == file_contents(tmp_path / "whole")
     assert left_behind(tmp_path) == ["s", "whole"]
 

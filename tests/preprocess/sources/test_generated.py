@@ -1,9 +1,11 @@
 """Generated data: solutions hold against an exact one, descriptions convert, failures leave nothing.
 
-JAX runs threads, and other tests fork: every generation runs in a process of its own.
+JAX runs threads, and other tests fork: data are generated in other processes.
 """
 
+import os
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +16,8 @@ from preprocess.sources import open_source
 from preprocess.sources.generated import GenerateSettings, generate
 from preprocess.sources.scattered import beltrami_flow, evaluate_spectrally
 from ups_data.errors import ConfigError, StoreExistsError
+
+ROOT = Path(__file__).resolve().parents[3]
 
 RunCommand = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -32,11 +36,41 @@ def exact_burgers(start: np.ndarray, viscosity: float, time: float) -> np.ndarra
     return mean + np.fft.ifft(np.fft.fft(moving) * np.exp(-wave * mean * time)).real
 
 
-def test_burgers_agrees_with_the_exact_solution(run_command: RunCommand, tmp_path: Path) -> None:
-    sizes = ["--trajectories", 2, "--frames", 4, "--resolution", 128, "--viscosity", 0.02]
-    result = run_command("generate", "burgers_1d", "raw", *sizes)
+MAKE = """
+import sys
+from dataclasses import replace
+from pathlib import Path
+from preprocess.sources import generated
+from preprocess.sources.generated import GenerateSettings, generate
+
+raw = Path(sys.argv[1])
+generate("burgers_1d", raw, GenerateSettings(num_trajectories=2, num_frames=4, resolution=128, viscosity=0.02))
+for count, seed in ((1, 5), (3, 5), (1, 6)):
+    size = {"num_trajectories": count, "num_frames": 2, "resolution": 32, "seed": seed}
+    generate("burgers", raw, GenerateSettings(**size, name=f"of_{count}_{seed}"))
+generate("burgers_3d", raw, GenerateSettings(num_trajectories=1, num_frames=3, resolution=16))
+size = {"num_trajectories": 2, "num_frames": 3, "resolution": 32}
+generate("navier_stokes_points", raw, GenerateSettings(**size, num_points=50))
+recipe = replace(generated.RECIPES["navier_stokes_points"], num_points=None)
+generated.RECIPES = {"navier_stokes_points": recipe}
+generate("navier_stokes_points", raw, GenerateSettings(**size, name="grid"))
+"""
+
+
+@pytest.fixture(scope="module")
+def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of generated data, all made by one process, since JAX takes seconds to start."""
+    folder: Path = tmp_path_factory.mktemp("generated")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
+    result = subprocess.run(
+        [sys.executable, "-c", MAKE, folder], env=environment, check=False, capture_output=True, text=True
+    )
     assert result.returncode == 0, result.stderr
-    source = open_source([tmp_path / "raw" / "burgers_1d.yaml"])
+    return folder
+
+
+def test_burgers_agrees_with_the_exact_solution(raw: Path) -> None:
+    source = open_source([raw / "burgers_1d.yaml"])
     assert (source.name, source.fields[0].name, source.axes[0].periodic) == ("burgers_1d", "velocity", True)
     np.testing.assert_allclose(source.read_coordinates(0)[0], np.arange(128) / 128)
     assert source.trajectories[0].parameters == {"viscosity": 0.02}
@@ -48,16 +82,8 @@ def test_burgers_agrees_with_the_exact_solution(run_command: RunCommand, tmp_pat
     assert not np.allclose(source.read_frames(0, 0, 1), source.read_frames(1, 0, 1))
 
 
-def test_more_trajectories_begin_with_the_same_ones(run_command: RunCommand, tmp_path: Path) -> None:
-    code = (
-        "from pathlib import Path; from preprocess.sources.generated import GenerateSettings, generate\n"
-        "for count, seed in ((1, 5), (3, 5), (1, 6)):\n"
-        "    size = {'num_trajectories': count, 'num_frames': 2, 'resolution': 32, 'seed': seed}\n"
-        "    generate('burgers', Path('raw'), GenerateSettings(**size, name=f'of_{count}_{seed}'))\n"
-    )
-    result = run_command(code=code)
-    assert result.returncode == 0, result.stderr
-    one, three, other = (np.load(tmp_path / "raw" / f"of_{name}.npy") for name in ("1_5", "3_5", "1_6"))
+def test_more_trajectories_begin_with_the_same_ones(raw: Path) -> None:
+    one, three, other = (np.load(raw / f"of_{name}.npy") for name in ("1_5", "3_5", "1_6"))
     assert three.shape == (3, 2, 32, 32)
     np.testing.assert_array_equal(one[0], three[0])
     assert not np.array_equal(one, other)
@@ -76,31 +102,16 @@ def test_turbulence_decays(run_command: RunCommand, tmp_path: Path) -> None:
     assert (np.diff(enstrophy) < 0).all()
 
 
-def test_burgers_in_space_keeps_its_mean_and_loses_energy(run_command: RunCommand, tmp_path: Path) -> None:
-    sizes = ["--trajectories", 1, "--frames", 3, "--resolution", 16]
-    result = run_command("generate", "burgers_3d", "raw", *sizes)
-    assert result.returncode == 0, result.stderr
-    source = open_source([tmp_path / "raw" / "burgers_3d.yaml"])
+def test_burgers_in_space_keeps_its_mean_and_loses_energy(raw: Path) -> None:
+    source = open_source([raw / "burgers_3d.yaml"])
     assert (source.kind, source.trajectories[0].shape) == ("grid", (16, 16, 16))
     frames = source.read_frames(0, 0, 3)[:, 0].astype("float64")
     assert frames.mean(axis=(1, 2, 3)) == pytest.approx([frames[0].mean()] * 3, abs=1e-5)
     assert (np.diff(np.square(frames).mean(axis=(1, 2, 3))) < 0).all()
 
 
-def test_scattered_points_have_the_values_of_the_grid_s_polynomial(run_command: RunCommand, tmp_path: Path) -> None:
-    code = (
-        "from pathlib import Path; from dataclasses import replace; import numpy as np\n"
-        "from preprocess.sources import generated\n"
-        "from preprocess.sources.generated import GenerateSettings, generate\n"
-        "sizes = {'num_trajectories': 2, 'num_frames': 3, 'resolution': 32}\n"
-        "generate('navier_stokes_points', Path('raw'), GenerateSettings(**sizes, num_points=50))\n"
-        "recipe = replace(generated.RECIPES['navier_stokes_points'], num_points=None)\n"
-        "generated.RECIPES = {'navier_stokes_points': recipe}\n"
-        "generate('navier_stokes_points', Path('raw'), GenerateSettings(**sizes, name='grid'))\n"
-    )
-    result = run_command(code=code)
-    assert result.returncode == 0, result.stderr
-    cloud, grid = (open_source([tmp_path / "raw" / f"{name}.yaml"]) for name in ("navier_stokes_points", "grid"))
+def test_scattered_points_have_the_values_of_the_grid_s_polynomial(raw: Path) -> None:
+    cloud, grid = (open_source([raw / f"{name}.yaml"]) for name in ("navier_stokes_points", "grid"))
     assert (cloud.kind, cloud.trajectories[0].shape, len(cloud.trajectories)) == ("points", (50,), 2)
     assert [(axis.lower, axis.upper, axis.periodic) for axis in cloud.axes] == [
         (0.0, pytest.approx(2 * np.pi), True)

@@ -196,14 +196,15 @@ def test_boxes_of_tokens_are_those_of_the_whole_grid_and_average_to_the_dense_lo
     dense = of(ratio=1.0)
     found: dict[float, torch.Tensor] = {}
     counts: Counter[float] = Counter()
-    for step in range(400):
+    num_steps = 400
+    for step in range(num_steps):
         part = of(ratio=0.5, step=step)
         found[float(part[0])] = part
         counts[float(part[0])] += 1
     assert len(found) > 2
     torch.testing.assert_close(torch.stack(list(found.values())).mean(dim=0), dense, rtol=1e-9, atol=1e-12)
     # Every box comes as often as the others: chi-square with len - 1 degrees of freedom.
-    wanted = 400 / len(found)
+    wanted = num_steps / len(found)
     assert sum((count - wanted) ** 2 / wanted for count in counts.values()) < 3 * len(found) + 10
 
 
