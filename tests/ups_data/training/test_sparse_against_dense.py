@@ -31,7 +31,7 @@ def run_of(make_config: MakeConfig) -> RunOf:
         steps=160,
         evaluations=8,
         data={"store": make_config().data.store, "batch_size": 4, "test_split": "train", "test_samples": 10},
-        model={"width": 24, "grid_encoder": {"patch": 4}, "residual": True},
+        model={"width": 24, "grid_encoder": {"patch": 2}, "residual": True},
         optimizer={"learning_rate": 5e-3, "ema_decay": 0.9},
     )
     return functools.cache(lambda name: train(base.with_changes(sampler=SAMPLERS[name])))
