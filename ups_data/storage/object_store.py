@@ -19,7 +19,7 @@ from ups_data.errors import CorruptionError, RemoteError, StoreError, StoreNotFo
 from ups_data.schema import FileEntry
 from ups_data.storage.byte_store import ByteStore, CheckedRange, check_size
 from ups_data.storage.object_client import Fault, classify, client_errors, make_client, require_client
-from ups_data.storage.ranges import JoinedRange, cut_windows, join_ranges, read_alone
+from ups_data.storage.ranges import JoinedRange, cut_windows, join_ranges
 from ups_data.storage.remote_options import RemoteOptions, check_url
 from ups_data.storage.request_loop import REQUESTS
 
@@ -117,21 +117,20 @@ class ObjectByteStore(ByteStore):
 
     def _read_window(self, window: list[CheckedRange]) -> None:
         deadline = time.monotonic() + self.options.deadline_s
-        options = self.options
-        plan = join_ranges(window, max_waste=options.max_waste, free_gap_bytes=options.free_gap_bytes)
+        plan = self._join(window)
         for attempt in range(1, self.options.max_attempts + 1):
             refused = self._read_once(plan, deadline)
             if not refused:
                 return
             error = refused[0][1]
-            if (
-                attempt == self.options.max_attempts
-                or time.monotonic() >= deadline
-                or not self._may_retry(len(refused))
-            ):
+            # Without those that passed, so that one bad range does not cost its neighbours again; together, since one
+            # wrong answer spoils hundreds that were read together.
+            plan = self._join([part for part, _ in refused])
+            if attempt == self.options.max_attempts or time.monotonic() >= deadline or not self._may_retry(len(plan)):
                 raise CorruptionError(f"{self.location}: {error} (read {attempt} times)") from error
-            # Each is asked for by itself, so that one bad range does not cost its neighbours again.
-            plan = [read_alone(part) for part, _ in refused]
+
+    def _join(self, ranges: Sequence[CheckedRange]) -> list[JoinedRange]:
+        return join_ranges(ranges, max_waste=self.options.max_waste, free_gap_bytes=self.options.free_gap_bytes)
 
     def _read_once(self, plan: list[JoinedRange], deadline: float) -> list[tuple[CheckedRange, CorruptionError]]:
         """Read once, hand out, and return what was refused."""

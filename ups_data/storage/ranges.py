@@ -84,11 +84,6 @@ def _runs(ranges: Sequence[CheckedRange], free_gap_bytes: int) -> list[JoinedRan
     return runs
 
 
-def read_alone(part: CheckedRange) -> JoinedRange:
-    """Return a request for one range by itself."""
-    return JoinedRange(key=part.key, start=part.offset, stop=part.offset + part.length, parts=(part,))
-
-
 def cut_windows(ranges: Sequence[CheckedRange]) -> Iterator[list[CheckedRange]]:
     """Cut a long list of ranges, so that what was read and not yet handed out stays bounded."""
     window: list[CheckedRange] = []

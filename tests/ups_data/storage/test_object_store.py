@@ -10,6 +10,7 @@ import traceback
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -433,6 +434,28 @@ def test_only_what_was_refused_is_read_again(tmp_path: Path) -> None:
         assert [len(part) for part in seen] == [10] * 4
         assert seen[3] == seen[1]
         assert [asked for _, _, asked, _ in server.log.requests] == ["bytes=0-29", "bytes=10-19"]
+
+
+def test_an_answer_that_spoils_hundreds_of_ranges_is_read_again_as_one(tmp_path: Path) -> None:
+    """Each by itself, they would use up all that may be repeated."""
+    content = np.random.default_rng(0).bytes(4000)
+    (tmp_path / "file").write_bytes(content)
+    found: dict[int, bytes] = {}
+
+    def accept(number: int, data: bytes) -> None:
+        if data != content[10 * number : 10 * number + 10]:
+            raise CorruptionError("not that")
+        found[number] = data
+
+    with serving(serve_directory(tmp_path)) as server:
+        server.plan = lambda number: "shifted" if number == 0 else None
+        source = ObjectByteStore(server.url, replace(QUICK, retry_share=0.0))
+        source.read_checked(
+            [CheckedRange(key="file", offset=10 * k, length=10, accept=partial(accept, k)) for k in range(400)]
+        )
+        assert b"".join(found[k] for k in range(400)) == content
+        assert len(server.log.requests) == 2
+        assert source.count.num_retries == 1
 
 
 # -- processes -----------------------------------------------------------------------------------------------------
