@@ -176,9 +176,11 @@ def pip_install(packages: Path, *what: str) -> None:
 
 
 def run(packages: Path, code: str, target: Path) -> None:
-    """Run the peers' code."""
-    path = os.pathsep.join([str(packages), os.environ.get("PYTHONPATH", "")])
-    subprocess.run([sys.executable, "-c", code, str(target)], check=True, env={**os.environ, "PYTHONPATH": path})
+    """Run the peers' code, in the folder of what it writes: it leaves logs where it stands."""
+    path = os.pathsep.join([str(packages.resolve()), os.environ.get("PYTHONPATH", "")])
+    folder = target if target.is_dir() else target.parent
+    command = [sys.executable, "-c", code, str(target)]
+    subprocess.run(command, check=True, cwd=folder, env={**os.environ, "PYTHONPATH": path})
 
 
 def pdebench(path: Path, fields: tuple[str, ...], order: tuple[int, ...]) -> Peer:

@@ -68,7 +68,7 @@ def report(stores) -> ProveReport:
 
 @pytest.mark.parametrize("name", SOURCES)
 def test_every_sampler_is_proven_on_every_geometry(name, stores):
-    report = prove(stores[name], ratio=0.1, draws=500, seed=3, num_trajectories=1)
+    report = prove(stores[name], ratio=0.1, draws=2000, seed=3, num_trajectories=1)
     assert report.problems == ()
     assert report.ok
     assert report.samplers == ("dense", "uniform", "stratified", "balanced", "importance")
@@ -201,7 +201,7 @@ class OneEpoch(Changed):
         (UniformWeights(ratio=0.1), "uniformweights is biased: .*u0: change, frame"),
         (ImportanceSampler(ratio=0.1, weights="none"), "importance is biased: .*, importance: "),
         (SlightlyHeavy(ratio=0.1), r"slightlyheavy is biased: .*, weight_sum: 1\.00"),
-        (NeverLastPage(ratio=0.1), "neverlastpage, trajectory 0: point .* came 0 times in 600 draws"),
+        (NeverLastPage(ratio=0.1), "neverlastpage, trajectory 0: point .* came 0 times in 2000 draws"),
         (Twice(ratio=0.1), "twice, trajectory 0, draw 57: it holds a point twice"),
         (TooFew(ratio=0.1), "toofew, trajectory 0, draw 0: it holds 136 points where 144 are documented"),
         (Unweighted(ratio=0.1), "draw 0: a weight is not finite and positive"),
@@ -213,7 +213,7 @@ class OneEpoch(Changed):
     ids=lambda value: type(value).__name__ if isinstance(value, Sampler) else "",
 )
 def test_a_biased_or_broken_sampler_is_caught(sampler, message, stores):
-    few = {"num_trajectories": 1, "num_frames": 1, "draws": 600}
+    few = {"num_trajectories": 1, "num_frames": 1}
     report = prove(stores["plane"], samplers=[sampler, "balanced"], ratio=0.1, strict=True, **few)
     assert not report.ok
     text = "\n".join(report.problems)

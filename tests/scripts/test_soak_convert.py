@@ -18,7 +18,7 @@ def test_a_conversion_killed_at_random_times_makes_the_same_store(tmp_path):
     output = tmp_path / "soak.json"
     script = ROOT / "scripts" / "soak_convert.py"
     result = subprocess.run(
-        [sys.executable, script, "--kills", "3", "--trajectories", "40", "--output", output],
+        [sys.executable, script, "--kills", "5", "--trajectories", "40", "--output", output],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         check=False,
@@ -27,6 +27,6 @@ def test_a_conversion_killed_at_random_times_makes_the_same_store(tmp_path):
     )
     assert result.returncode == 0, result.stdout + result.stderr
     content = json.loads(output.read_text())
-    assert sum(content["kills"].values()) == 3
+    assert sum(content["kills"].values()) == 5
     assert content["conversions"] >= 1
     assert content["faults"] == []

@@ -16,13 +16,13 @@ def soak(import_script: Callable[[str], ModuleType]) -> ModuleType:
 
 @pytest.mark.slow
 def test_an_epoch_through_faults_is_that_of_the_files(soak: ModuleType, tmp_path: Path) -> None:
-    plan = soak.Plan(batches=1, batch_size=16, trajectories=72, workers=1, share=0.1, every=12)
+    plan = soak.Plan(batches=1, batch_size=8, trajectories=72, workers=1, share=0.1, every=24)
     report = soak.soak(tmp_path, plan)
     assert report.wrong == []
-    assert (report.epochs, report.batches) == (1, 72)
+    assert (report.epochs, report.batches) == (1, 144)
     assert report.faults > 0
     assert report.requests > report.faults
-    assert [sample.batches for sample in report.samples] == [12, 24, 36, 48, 60, 72]
+    assert [sample.batches for sample in report.samples] == [24, 48, 72, 96, 120, 144]
     assert all(len(sample.memory_mib) == 2 for sample in report.samples)  # this process and its worker
     assert 0 < report.p50_ms <= report.p99_ms
     soak.find_rises(report)

@@ -64,11 +64,8 @@ def run(loader: ups_data.QueryLoader, count: int) -> tuple[list[bytes], list[str
     return contents, states[:-1]
 
 
-@pytest.mark.parametrize(
-    ("name", "num_workers"),
-    [(name, num_workers) for name in BATCHES for num_workers in (0, 2)]
-    + [("dataset", 1), ("stream", 1), ("blocks", 3), ("mixture", 3)],
-)
+@pytest.mark.parametrize("name", BATCHES)
+@pytest.mark.parametrize("num_workers", [0, 1, 2, 3])
 def test_resume_from_every_position(
     name: str, num_workers: int, make: Callable[[str, int], ups_data.QueryLoader]
 ) -> None:
