@@ -14,14 +14,13 @@ from ups_data.storage.durable import StagedFile
 
 
 class FileInHand:
-    """A file of a conversion that is being written: hashed on the way, put in place and noted once it is whole.
+    """A file of a conversion that is being written: put in place and noted once it is whole.
 
     Use as a context: leaving it before `finish` removes what was written.
     """
 
     def __init__(self, path: str, file: StagedFile, note: Callable[[CommittedFile], None]) -> None:
         self._path, self._file, self._note = path, file, note
-        self._digest, self._size = hashlib.sha256(), 0
 
     def __enter__(self) -> Self:
         return self
@@ -36,13 +35,11 @@ class FileInHand:
     def write(self, content: bytes | memoryview) -> None:
         """Add a part."""
         self._file.write(content)
-        self._digest.update(content)
-        self._size += len(content)
 
     def finish(self) -> None:
         """Put the file in place, where it replaces what another process left that died before it noted it."""
         self._file.finish()
-        self._note(CommittedFile(path=self._path, size_bytes=self._size, sha256=self._digest.hexdigest()))
+        self._note(CommittedFile(path=self._path, size_bytes=self._file.size_bytes, sha256=self._file.sha256))
 
 
 class Committer:

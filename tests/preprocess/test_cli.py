@@ -693,7 +693,7 @@ def test_an_interrupted_conversion_goes_on_by_the_same_command(
 @pytest.mark.parametrize("workers", [1, 2])
 def test_an_interrupted_process_of_a_shell(waves: Path, tmp_path: Path, workers: int) -> None:
     """SIGINT from outside, as Ctrl-C sends it to all processes of a terminal, while a large conversion works."""
-    values = np.concatenate([np.load(waves.parent / "u.npy")] * 800)
+    values = np.concatenate([np.load(waves.parent / "u.npy")] * 1600)
     np.save(waves.parent / "u.npy", values)
     command = [sys.executable, "-m", "preprocess", "convert", str(waves), str(tmp_path / "s"), "--json"]
     process = subprocess.Popen(

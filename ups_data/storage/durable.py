@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import uuid
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,12 +17,9 @@ from ups_data.errors import StoreError
 _BEGIN_BYTES = 8 * 2**20
 _SYNCS = 8
 
-FileContent = bytes | memoryview | Iterable[bytes]
-"""Content of a file, at once or in parts."""
-
 
 class StagedFile:
-    """A file that is written part by part under a name that nobody else has, be it on another machine.
+    """A file that is written part by part under a name that nobody else has, hashed on the way.
 
     Use as a context: leaving it before `finish` removes what was written.
 
@@ -31,6 +29,9 @@ class StagedFile:
         staging: an existing directory of the same file system where the file is written; beside its place if None.
         sync: whether `finish` syncs it and the directories that this changed. Without it, a power cut may take the
             file, or a part of it.
+
+    Attributes:
+        size_bytes: what was written so far.
 
     Raises:
         StoreError: here and from all methods: the disk is full, read-only, or failed, or `staging` is gone; nothing of
@@ -45,7 +46,8 @@ class StagedFile:
                 self._made += _make_directory(path.parent)
             self._name = _staged_name(path, path.parent if staging is None else staging)
             self._handle = self._name.open("xb")
-        self._size = self._begun = 0
+        self.size_bytes = self._begun = 0
+        self._digest = hashlib.sha256()
         self._is_finished = False
 
     def __enter__(self) -> Self:
@@ -58,10 +60,16 @@ class StagedFile:
         """Add a part."""
         with self._told():
             self._handle.write(content)
-        self._size += len(content)
-        if self._sync and self._size - self._begun >= _BEGIN_BYTES:
-            _begin_sync(self._handle.fileno(), self._begun, self._size - self._begun)
-            self._begun = self._size
+        self._digest.update(content)
+        self.size_bytes += len(content)
+        if self._sync and self.size_bytes - self._begun >= _BEGIN_BYTES:
+            _begin_sync(self._handle.fileno(), self._begun, self.size_bytes - self._begun)
+            self._begun = self.size_bytes
+
+    @property
+    def sha256(self) -> str:
+        """Of what was written so far."""
+        return self._digest.hexdigest()
 
     def finish(self) -> None:
         """Give the file its name."""
@@ -95,7 +103,7 @@ class StagedFile:
             raise StoreError(f"cannot write {self._path}: {told}; nothing at {self._dest} was changed") from error
 
 
-def write_durably(path: Path, content: FileContent, *, dest: Path) -> None:
+def write_durably(path: Path, content: bytes, *, dest: Path) -> None:
     """Write a file under another name, sync it, give it its name, and sync the directories that this changed.
 
     Args:
@@ -107,8 +115,7 @@ def write_durably(path: Path, content: FileContent, *, dest: Path) -> None:
         StoreError: the disk is full, read-only, or failed; nothing of the file is left.
     """
     with StagedFile(path, dest=dest) as file:
-        for part in [content] if isinstance(content, bytes | memoryview) else content:
-            file.write(part)
+        file.write(content)
         file.finish()
 
 

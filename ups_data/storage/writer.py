@@ -15,7 +15,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -25,7 +25,7 @@ from jaxtyping import Shaped
 from ups_data.errors import StoreError, StoreExistsError
 from ups_data.schema import FORMAT_NAME, MANIFEST_NAME, FileEntry, Manifest
 from ups_data.storage.codec import ChunkCodec
-from ups_data.storage.durable import sync_directory, write_all_durably, write_durably
+from ups_data.storage.durable import StagedFile, sync_directory, write_all_durably, write_durably
 from ups_data.storage.exchange import exchange_names
 from ups_data.storage.folder_lock import LOCK_NAME, hold_folder, remove_held
 from ups_data.storage.shard import ArraySpec, array_metadata, encode_shard, memory_file
@@ -229,23 +229,15 @@ class StoreWriter:
         Raises:
             StoreError: the disk is full, read-only, or failed.
         """
-        entry = _entry(key, content)
-        write_durably(self.root / key, content, dest=self.dest)
-        self._entries[key] = entry
+        self.write_parts(key, [content])
 
-    def write_parts(self, key: str, parts: Iterable[bytes]) -> None:
+    def write_parts(self, key: str, parts: Iterable[bytes | memoryview]) -> None:
         """Write one file as `write_file` does, part by part, so that it need not fit into memory."""
-        digest, size_bytes = hashlib.sha256(), 0
-
-        def counted() -> Iterator[bytes]:
-            nonlocal size_bytes
+        with StagedFile(self.root / key, dest=self.dest) as file:
             for part in parts:
-                digest.update(part)
-                size_bytes += len(part)
-                yield part
-
-        write_durably(self.root / key, counted(), dest=self.dest)
-        self._entries[key] = FileEntry(key=key, size_bytes=size_bytes, sha256=digest.hexdigest())
+                file.write(part)
+            file.finish()
+        self._entries[key] = FileEntry(key=key, size_bytes=file.size_bytes, sha256=file.sha256)
 
     def finish(self, manifest: Manifest) -> Manifest:
         """Write groups and the manifest with the list of files, sync, and give the store its name."""
