@@ -27,7 +27,7 @@ from preprocess.sources.base import Source, TrajectoryInfo
 from preprocess.sources.exact import exact_cast, stored_dtype
 from preprocess.sources.naming import name_field, storable_name
 from preprocess.sources.zarr_files import (
-    check_zarr_codecs,
+    check_zarr_arrays,
     is_zarr,
     note_absent_chunks,
     open_zarr_array,
@@ -74,7 +74,7 @@ class AnemoiSource(Source):
         self.name, self.time_unit = path.stem, "seconds since 1970-01-01"
         self.kind: GeometryKind = "points"
         self._data: zarr.Array[Any] | None = None
-        check_zarr_codecs(path)
+        check_zarr_arrays(path)
         attributes = _read_attributes(path)
         names = _read_names(attributes, path)
         self._check_layout(attributes, names)

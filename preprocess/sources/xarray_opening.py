@@ -21,7 +21,7 @@ import zarr
 from jaxtyping import Bool, Shaped
 
 from preprocess.sources.hdf5_files import has_hdf5_magic
-from preprocess.sources.zarr_files import check_zarr_codecs, is_zarr, list_zarr_arrays, refuse_lost_metadata
+from preprocess.sources.zarr_files import check_zarr_arrays, is_zarr, list_zarr_arrays, refuse_lost_metadata
 from ups_data.errors import SourceError, UnknownFormatError
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ def never_written(values: Shaped[np.ndarray, "..."], variable: xarray.DataArray)
 
 def _open_zarr(path: Path) -> xarray.Dataset:
     refuse_lost_metadata(path)
-    check_zarr_codecs(path)
+    check_zarr_arrays(path)
     xarray = _import_xarray(path)
     try:
         # Not from consolidated metadata: the codecs that were checked are those of the arrays themselves.

@@ -66,18 +66,21 @@ def refuse_lost_metadata(path: Path) -> None:
             )
 
 
-def check_zarr_codecs(path: Path) -> None:
-    """Refuse a directory of which any array names a codec that is not on the list.
+def check_zarr_arrays(path: Path) -> None:
+    """Refuse a directory of which any array names a codec that is not on the list, or holds chunks of Blosc that lie.
+
+    For readers that open whole groups, and decode some arrays, such as coordinates, before anyone asks for them.
 
     Raises:
-        SourceError: naming the array and the codec.
+        SourceError: naming the array, and the codec or the chunk.
     """
     for key in list_zarr_arrays(path):
-        folder = path / key if key else path
+        folder, where = (path / key, f"{path.name}: {key}") if key else (path, path.name)
         # The metadata of either version: it is the reader that chooses.
         for file in (folder / name for name in ("zarr.json", ".zarray")):
             if file.is_file():
-                _check_codecs(_read_metadata(file), f"{path.name}: {key}" if key else path.name)
+                _check_codecs(_read_metadata(file), where)
+        _check_blosc_chunks(folder, where)
 
 
 def open_zarr_array(path: Path, key: str) -> zarr.Array[Any]:
@@ -186,10 +189,19 @@ def check_zarr_chunks(path: Path, key: str, array: zarr.Array[Any]) -> None:
             f"{where}: {array.nchunks - array.nchunks_initialized} of {array.nchunks} chunks are not stored, and its "
             f"fill value is null, so nothing says what they hold"
         )
+    _check_blosc_chunks(folder, where)
+
+
+def _check_blosc_chunks(folder: Path, where: str) -> None:
     metadata = _read_metadata(next(file for name in ("zarr.json", ".zarray") if (file := folder / name).is_file()))
     codecs = metadata.get("codecs") or [metadata.get("compressor")]
     names = [str(codec.get("name", codec.get("id"))).removeprefix("numcodecs.") for codec in codecs if codec]
     if not names or names[-1] != "blosc":
+        return
+    try:
+        array = zarr.open_array(folder, mode="r")
+    except _UNREADABLE:
+        # Told when it is opened to be read.
         return
     plain = set(names[:-1]) <= {"bytes", "transpose"} and not metadata.get("filters")
     wanted = int(np.prod(array.chunks, dtype=np.int64)) * array.dtype.itemsize if plain else None

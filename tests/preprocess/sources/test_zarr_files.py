@@ -11,6 +11,7 @@ import zarr
 
 from preprocess.sources.array_files import find_array
 from preprocess.sources.zarr_files import (
+    check_zarr_arrays,
     is_zarr,
     list_zarr_arrays,
     note_absent_chunks,
@@ -169,6 +170,19 @@ def test_chunks_of_blosc_that_lie_are_refused_before_they_are_decoded(tmp_path: 
     for look in (find_array, note_absent_chunks):
         with pytest.raises(SourceError, match=place):
             look(path, "fields/u")
+    with pytest.raises(SourceError, match=place):
+        check_zarr_arrays(path)
+
+
+def test_whole_groups_are_checked_array_by_array(tmp_path: Path) -> None:
+    path, _ = blosc_chunk(tmp_path, 2)
+    dates = zarr.open_group(path, mode="a").create_array("dates", shape=(9,), chunks=(4,), dtype="<M8[s]")
+    dates[...] = np.datetime64("2020-01-01", "s") + np.arange(9)
+    check_zarr_arrays(path)
+    chunk = path / "dates" / "1"
+    chunk.write_bytes(chunk.read_bytes()[:-1])
+    with pytest.raises(SourceError, match=r"a.zarr: dates: chunk 1 is damaged or cut short"):
+        check_zarr_arrays(path)
 
 
 def test_a_folder_without_metadata_is_refused_in_a_group(tmp_path: Path) -> None:
