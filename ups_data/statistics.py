@@ -66,17 +66,24 @@ class Moments:
             stop = min(start + length, flat.shape[1])
             part = scratch.take("part", (len(values), stop - start))
             if other is None:
-                part[...] = flat[:, start:stop]
+                # Their extremes are those of the values as they are, which are half as long.
+                extremes = flat[:, start:stop]
+                part[...] = extremes
             else:
-                np.subtract(flat[:, start:stop], other[:, start:stop], out=part, dtype=np.float64)
-            found = cls._of_part(part)
+                extremes = np.subtract(flat[:, start:stop], other[:, start:stop], out=part, dtype=np.float64)
+            found = cls._of_part(part, extremes.min(axis=1), extremes.max(axis=1))
             moments = found if not start else moments.merge(found)
         return moments
 
     @classmethod
-    def _of_part(cls, part: Float64[np.ndarray, "channel value"]) -> Moments:
-        """Return the moments of an array, which is changed."""
-        low, high, sums = part.min(axis=1), part.max(axis=1), part.sum(axis=1)
+    def _of_part(
+        cls,
+        part: Float64[np.ndarray, "channel value"],
+        low: Float[np.ndarray, " channel"],
+        high: Float[np.ndarray, " channel"],
+    ) -> Moments:
+        """Return the moments of an array, which is changed, with its extremes, NaN where any value is."""
+        sums = part.sum(axis=1)
         count = np.full(len(part), part.shape[1], dtype=np.int64)
         # One NaN makes all three NaN: most parts have none, and need no second look at every value.
         there = None
@@ -90,7 +97,7 @@ class Moments:
         if there is not None:
             part[~there] = 0.0
         np.square(part, out=part)
-        return cls(count=count, mean=mean, m2=part.sum(axis=1), min=low, max=high)
+        return cls(count=count, mean=mean, m2=part.sum(axis=1), min=low.astype(np.float64), max=high.astype(np.float64))
 
     def merge(self, other: Moments) -> Moments:
         """Return the moments of both sets of values."""
@@ -170,6 +177,8 @@ class FieldStatistics:
                 "delta_mean": float(deltas.mean[channel]),
                 "delta_std": float(deltas.std[channel]),
                 "delta_rms": float(deltas.rms[channel]),
+                "delta_min": float(deltas.min[channel]),
+                "delta_max": float(deltas.max[channel]),
             }
         return ChannelStatistics(
             channel=name,

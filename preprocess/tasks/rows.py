@@ -97,12 +97,22 @@ class _Gatherer:
         """Yield the pages of a frame, NaN on padding; each array holds until the next one is asked for."""
         for part in self._parts():
             pages = self._scratch.take("pages", (len(frame), *part.shape), frame.dtype)
-            for channel, values in enumerate(frame):
+            for channel, values in enumerate(self._bring_near(frame)):
                 # -1 is clipped to the first value, which the next lines remove.
                 np.take(values, part, out=pages[channel], mode="clip")
             if (part[:, -1] < 0).any():  # padding stands at the end of a page
                 pages[:, part < 0] = np.nan
             yield pages.transpose(1, 0, 2)
+
+    def _bring_near(self, frame: Float[np.ndarray, "channel point"]) -> Iterator[Float[np.ndarray, " point"]]:
+        """Yield the values of each channel; memory that is read in order comes faster than by pages, here and there."""
+        if self._whole is None:
+            yield from frame
+            return
+        for values in frame:
+            near = self._scratch.take("near", values.shape, values.dtype)
+            near[...] = values
+            yield near
 
     def _parts(self) -> Iterator[Integer[np.ndarray, "part entry"]]:
         if self._whole is not None:

@@ -202,6 +202,7 @@ def test_statistics_are_those_of_the_train_split(tmp_path):
         assert found == pytest.approx((values.mean(), values.std(), rms, values.min(), values.max()), rel=1e-12)
         changes = (record.delta_mean, record.delta_std, record.delta_rms)
         assert changes == pytest.approx((steps.mean(), steps.std(), np.sqrt(np.mean(steps**2))), rel=1e-9, abs=1e-12)
+        assert (record.delta_min, record.delta_max) == (steps.min(), steps.max())
 
 
 def test_statistics_of_parameters_are_those_of_the_train_split(tmp_path):
@@ -221,7 +222,8 @@ def test_a_store_without_train_split_describes_all_of_it(tmp_path):
 
 def test_single_frames_have_no_statistics_of_change(tmp_path):
     record = make_store(GEOMETRIES["steady"]("float32"), tmp_path / "s").manifest.statistics[0]
-    assert (record.delta_mean, record.delta_std, record.delta_rms) == (None, None, None)
+    changes = (record.delta_mean, record.delta_std, record.delta_rms, record.delta_min, record.delta_max)
+    assert changes == (None,) * 5
 
 
 def test_constant_fields_convert(tmp_path):

@@ -272,7 +272,7 @@ def test_a_manifest_that_lies_with_a_valid_fingerprint_is_found_out(copy, edit, 
 @pytest.mark.parametrize(
     ("key", "factor"),
     [("mean", 1 + 1e-6), ("std", 1 + 1e-8), ("rms", 1 + 1e-8), ("min", 1 + 1e-7), ("max", 1 + 1e-7)]
-    + [(f"delta_{name}", 1 + 1e-4) for name in ("mean", "std", "rms")],
+    + [(f"delta_{name}", 1 + 1e-4) for name in ("mean", "std", "rms", "min", "max")],
 )
 def test_statistics_that_lie_are_found_out(copy, key, factor):
     edit_manifest(copy, lambda m: m["statistics"][1].update({key: m["statistics"][1][key] * factor}))

@@ -9,6 +9,7 @@ nothing tells it, and is NaN where the value itself is missing.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -44,7 +45,7 @@ def axis_derivative(
     """
     if geometry.axes[axis].size == 1:
         return np.zeros_like(values)
-    derivative = np.empty_like(values) if out is None else out
+    derivative = np.empty(values.shape) if out is None else out
     wraps, spacing = geometry.periods[axis] is not None, geometry.spacings[axis]
     if spacing is None:
         _put_uneven(derivative, values, geometry, axis, scratch or Scratch())
@@ -68,11 +69,12 @@ def _put_even(
     wraps: bool,
 ) -> None:
     """Differentiate where nodes lie evenly: half the change over two steps, which takes the fewest passes."""
-    np.subtract(
-        _along(values, axis, slice(2, None)),
-        _along(values, axis, slice(None, -2)),
-        out=_along(derivative, axis, slice(1, -1)),
-    )
+    # All of an array that lies in one piece at once, whatever the axis: rows of the last one are short. What comes of
+    # nodes at both ends of a row, which are no neighbours, is replaced below.
+    step = math.prod(values.shape[axis + 2 :])
+    flat, changes = values.reshape(-1), derivative.reshape(-1)
+    assert derivative.flags.c_contiguous
+    np.subtract(flat[2 * step :], flat[: -2 * step], out=changes[step:-step])
     first, second, last_but_one, last = (_node(values, axis, number) for number in (0, 1, -2, -1))
     _node(derivative, axis, 0)[...] = second - last if wraps else 2 * (second - first)
     _node(derivative, axis, -1)[...] = first - last_but_one if wraps else 2 * (last - last_but_one)

@@ -161,7 +161,8 @@ class ImportanceMap:
             _add_average(mixture, maps.pop(name), self._spec.metrics[name])
         if mixture.any():
             mixture /= mixture.mean()
-            np.power(mixture, self._spec.exponent, out=mixture)
+            if self._spec.exponent != 1:  # the usual one, which changes nothing and takes as long as any
+                np.power(mixture, self._spec.exponent, out=mixture)
             _clip(mixture, self._spec.clip)
             mixture /= mixture.mean()
             mixture += self._spec.floor

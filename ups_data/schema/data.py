@@ -173,3 +173,5 @@ class ChannelStatistics(Record):
     delta_mean: Finite | None = None
     delta_std: Finite | None = None
     delta_rms: Finite | None = None
+    delta_min: Finite | None = None
+    delta_max: Finite | None = None
