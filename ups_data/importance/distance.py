@@ -8,7 +8,6 @@ from typing import ClassVar, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Float64, Int64
-from scipy.spatial import cKDTree
 
 from ups_data.coordinates import coordinates_of
 from ups_data.errors import SchemaError
@@ -184,6 +183,8 @@ def _to_ends(geometry: Geometry, subject: Subject, ends: tuple[_End, ...]) -> Fl
 
 
 def _to_border(geometry: CloudGeometry) -> Float64[np.ndarray, " point"]:
+    from scipy.spatial import cKDTree
+
     mesh = None if geometry.read_mesh is None else geometry.read_mesh()
     faces = {} if mesh is None else mesh.outer_faces()
     if mesh is None or not any(map(len, faces.values())):
@@ -192,13 +193,16 @@ def _to_border(geometry: CloudGeometry) -> Float64[np.ndarray, " point"]:
             "belongs to two cells, as those of a closed surface do; take another metric"
         )
     nodes = np.unique(np.concatenate([part.reshape(-1) for part in faces.values()]))
-    return _to_nearest(cKDTree(mesh.nodes[nodes]), geometry.coordinates.astype(np.float64))
+    distances, _ = cKDTree(mesh.nodes[nodes]).query(geometry.coordinates.astype(np.float64))
+    return distances
 
 
 def _to_points(
     geometry: Geometry, subject: Subject, marked: Bool[np.ndarray, " point"]
 ) -> Float64[np.ndarray, " point"]:
     """Return the distance to the nearest of the marked points."""
+    from scipy.spatial import cKDTree
+
     on_sphere = is_on_sphere(subject.specs)
     rim = _rim_of(marked, geometry) if isinstance(geometry, GridGeometry) else np.flatnonzero(marked)
     box = None
@@ -223,14 +227,10 @@ def _to_points(
     distances = np.zeros(geometry.size)
     for start in range(0, geometry.size, _BLOCK_POINTS):
         block = np.arange(start, min(start + _BLOCK_POINTS, geometry.size))
-        distances[block] = _to_nearest(tree, places(block))
+        distances[block], _ = tree.query(places(block))
     distances[marked] = 0.0
     # Chords of the unit sphere are 2 sin(arc / 2) long.
     return 2 * np.arcsin(np.minimum(distances / 2, 1.0)) if on_sphere else distances
-
-
-def _to_nearest(tree: cKDTree, places: Float64[np.ndarray, "point dim"]) -> Float64[np.ndarray, " point"]:
-    return tree.query(places)[0]
 
 
 def _rim_of(marked: Bool[np.ndarray, " point"], geometry: GridGeometry) -> Int64[np.ndarray, " rim"]:

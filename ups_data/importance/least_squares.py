@@ -10,7 +10,6 @@ from collections.abc import Iterator
 
 import numpy as np
 from jaxtyping import Float, Float64, Int64
-from scipy.spatial import cKDTree
 
 NEIGHBOURS_PER_DIM = 4
 """Neighbours of a point: 4 on a line, 8 in the plane, 12 in space."""
@@ -37,6 +36,8 @@ class CloudGradient:
     """
 
     def __init__(self, coordinates: Float[np.ndarray, "point dim"]) -> None:
+        from scipy.spatial import cKDTree
+
         self._coordinates = np.ascontiguousarray(coordinates, dtype=np.float64)
         count, dims = self._coordinates.shape
         places = first_of_each_place(self._coordinates)

@@ -12,7 +12,6 @@ from itertools import combinations_with_replacement
 
 import numpy as np
 from jaxtyping import Float, Float64
-from scipy.spatial import cKDTree
 
 from ups_data.errors import SchemaError
 from ups_data.importance.least_squares import first_of_each_place
@@ -44,6 +43,8 @@ class CloudHessian:
     """
 
     def __init__(self, coordinates: Float[np.ndarray, "point dim"]) -> None:
+        from scipy.spatial import cKDTree
+
         self._coordinates = np.ascontiguousarray(coordinates, dtype=np.float64)
         count, dims = self._coordinates.shape
         self._pairs = tuple(combinations_with_replacement(range(dims), 2))
