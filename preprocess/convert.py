@@ -45,7 +45,7 @@ from ups_data.schema import (
 from ups_data.statistics import FieldStatistics
 from ups_data.storage.shard import array_metadata
 from ups_data.storage.tables import TrajectoryTables
-from ups_data.storage.writer import StoreWriter
+from ups_data.storage.writer import StoreWriter, group_files, metadata_files, table_files
 
 __all__ = ["ConvertSettings", "Progress", "convert"]
 
@@ -248,17 +248,16 @@ class Conversion:
             raise SourceError(
                 f"{self._source.name}: its files changed while they were converted; convert again with --overwrite"
             )
-        self.write_metadata()
+        self.write_small_files()
         self._writer.adopt(
             FileEntry(key=file.path.removeprefix("store/"), size_bytes=file.size_bytes, sha256=file.sha256)
             for file in self._committed.files.values()
             if file.path.startswith("store/")
         )
-        laid = self.write_tables()
         self.write_meshes()
         source, plan = self._source, self._plan
         counts = np.bincount(plan.split_codes, minlength=len(plan.split_names))
-        statistics = self._gather_statistics(laid).records(self._channel_names)
+        statistics = self._gather_statistics().records(self._channel_names)
         reviewed = source.review_statistics(statistics) if self._statistics_split == "train" else ()
         manifest = Manifest(
             version=1 if source.off_grid is None else 2,
@@ -288,9 +287,9 @@ class Conversion:
             codec=self._settings.codec,
             estimand=plan.estimand,
             missing_fields=tuple(field.name for field in source.fields if field.name in source.missing_fields),
-            rounding=self._describe_rounding(laid),
+            rounding=self._describe_rounding(),
             settings=self._settings.model_dump(mode="json", exclude={"name"}),
-            off_grid=self._describe_off_grid(laid),
+            off_grid=self._describe_off_grid(),
             source=SourceSpec(
                 format=source.format,
                 files=self._files,
@@ -306,18 +305,16 @@ class Conversion:
             self._writer.clear()
             raise
 
-    def write_metadata(self) -> None:
-        """Write what tells of arrays and groups."""
-        self._writer.write_groups()
-        self._writer.write_metadata(
-            {f"{spec.key}/zarr.json": array_metadata(spec) for spec in self._plan.arrays.values()}
-        )
+    def write_small_files(self, *, tables: bool = True) -> None:
+        """Write the metadata of groups and arrays, and the tables unless told otherwise, all of them in few syncs."""
+        specs = self._plan.arrays.values()
+        files = group_files() | metadata_files({f"{spec.key}/zarr.json": array_metadata(spec) for spec in specs})
+        self._writer.write_files(files | table_files(self._tables()) if tables else files)
 
-    def write_tables(self) -> list[Laid]:
-        """Write the tables, and return what is known of trajectories now that all pages are dealt."""
-        laid = [Laid.read(self._writer.work / task.summary_path) for task in self._partition.lay_outs]
-        self._writer.write_tables(self._tables(laid))
-        return laid
+    @cached_property
+    def _laid(self) -> list[Laid]:
+        """What is known of trajectories once all pages are dealt."""
+        return [Laid.read(self._writer.work / task.summary_path) for task in self._partition.lay_outs]
 
     def write_meshes(self) -> None:
         """Write the meshes of a source that has any."""
@@ -331,33 +328,33 @@ class Conversion:
     def _meshes(self) -> MeshSurvey:
         return survey_meshes(self._source)
 
-    def _gather_statistics(self, laid: Iterable[Laid]) -> FieldStatistics:
+    def _gather_statistics(self) -> FieldStatistics:
         """Merge the statistics of trajectories in their order, whoever gathered them: rounding depends on the order."""
         statistics = FieldStatistics(len(self._channel_names))
-        moments = np.concatenate([part.moments for part in laid])
+        moments = np.concatenate([part.moments for part in self._laid])
         for trajectory in np.flatnonzero(self._counted):
             statistics.merge(FieldStatistics.from_array(moments[trajectory]))
         return statistics
 
-    def _describe_rounding(self, laid: Iterable[Laid]) -> RoundingSpec | None:
+    def _describe_rounding(self) -> RoundingSpec | None:
         if self._plan.rounding is None:
             return None
-        absolute, relative = np.concatenate([part.rounding for part in laid]).max(axis=0).tolist()
+        absolute, relative = np.concatenate([part.rounding for part in self._laid]).max(axis=0).tolist()
         errors = tuple(
             RoundingError(channel=name, max_absolute=most, max_relative=share)
             for name, most, share in zip(self._channel_names, absolute, relative, strict=True)
         )
         return RoundingSpec(rule=self._plan.rounding, errors=errors)
 
-    def _describe_off_grid(self, laid: Iterable[Laid]) -> OffGridSpec | None:
+    def _describe_off_grid(self) -> OffGridSpec | None:
         if self._source.off_grid is None:
             return None
-        moments = np.concatenate([part.deviations for part in laid])
+        moments = np.concatenate([part.deviations for part in self._laid])
         records = Deviations.records(moments, self._channel_names)
         return self._source.off_grid.model_copy(update={"deviations": records})
 
-    def _tables(self, laid: list[Laid]) -> TrajectoryTables:
-        dims = len(self._source.axes)
+    def _tables(self) -> TrajectoryTables:
+        dims, laid = len(self._source.axes), self._laid
         numbers, grids = _number_grids(laid, dims)
         on_grid = self._source.kind == "grid"
         shapes = [[axis.size for axis in axes] for axes in grids]

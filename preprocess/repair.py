@@ -183,9 +183,7 @@ def _rebuild(
     share = _find_share(partition, damaged, everywhere=has_tables)
     wanted = frozenset(f"store/{key}" for key in damaged)
     conversion.carry_out(share, Committed(), crew=crew, wanted=wanted, progress=progress)
-    conversion.write_metadata()
-    if has_tables:
-        conversion.write_tables()
+    conversion.write_small_files(tables=has_tables)
     if any(key.startswith(f"{MESH_GROUP}/") for key in damaged):
         conversion.write_meshes()
 

@@ -128,6 +128,8 @@ def write_all_durably(files: Mapping[Path, bytes | memoryview], *, dest: Path) -
         StoreError: the disk is full, read-only, or failed; files that have their names are whole, of others nothing is
             left.
     """
+    if not files:
+        return
     staged: dict[Path, Path] = {}
     folders: set[Path] = set()
     path = dest

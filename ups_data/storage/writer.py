@@ -16,6 +16,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Self
 
@@ -201,18 +202,11 @@ class StoreWriter:
 
     def write_tables(self, tables: TrajectoryTables) -> None:
         """Write the flat tables over trajectories."""
-        files: dict[str, bytes | memoryview] = {}
-        for name in TrajectoryTables.names():
-            files.update(_table_files(f"{TABLE_GROUP}/{name}", getattr(tables, name)))
-        self.write_files(files)
-
-    def write_groups(self) -> None:
-        """Write the metadata of the Zarr groups."""
-        self.write_metadata({f"{group}/zarr.json".lstrip("/"): GROUP_METADATA for group in GROUPS})
+        self.write_files(table_files(tables))
 
     def write_metadata(self, contents: Mapping[str, dict[str, Any]]) -> None:
         """Write JSON files by their keys."""
-        self.write_files({key: (json.dumps(content, indent=1) + "\n").encode() for key, content in contents.items()})
+        self.write_files(metadata_files(contents))
 
     def write_files(self, contents: Mapping[str, bytes | memoryview]) -> None:
         """Write small files as `write_file` does, all of them in few syncs.
@@ -240,8 +234,8 @@ class StoreWriter:
         self._entries[key] = FileEntry(key=key, size_bytes=file.size_bytes, sha256=file.sha256)
 
     def finish(self, manifest: Manifest) -> Manifest:
-        """Write groups and the manifest with the list of files, sync, and give the store its name."""
-        self.write_groups()
+        """Write groups, where that was not done, and the manifest with the list of files; give the store its name."""
+        self.write_files({key: content for key, content in group_files().items() if key not in self._entries})
         text = manifest.model_copy(update={"files": self.entries}).to_json()
         manifest = Manifest.from_json(text, where=str(self.root / MANIFEST_NAME))
         self.publish(MANIFEST_NAME, text)
@@ -276,26 +270,49 @@ def _entry(key: str, content: bytes | memoryview) -> FileEntry:
     return FileEntry(key=key, size_bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
 
 
-def _table_files(key: str, values: Shaped[np.ndarray, "..."]) -> dict[str, bytes | memoryview]:
-    """Return the files of a plain array of one chunk."""
-    import zarr
+def metadata_files(contents: Mapping[str, dict[str, Any]]) -> dict[str, bytes | memoryview]:
+    """Return JSON files by their keys."""
+    return {key: (json.dumps(content, indent=1) + "\n").encode() for key, content in contents.items()}
 
-    store = zarr.storage.MemoryStore()
-    chunks = tuple(max(1, size) for size in values.shape)
-    zarr.create_array(
-        store,
-        shape=values.shape,
-        chunks=chunks,
-        dtype=values.dtype,
-        fill_value=0,
-        filters=None,
-        compressors=[zarr.codecs.Crc32cCodec()],
-    )
-    files: dict[str, bytes | memoryview] = {f"{key}/zarr.json": memory_file(store, "zarr.json")}
+
+def group_files() -> dict[str, bytes | memoryview]:
+    """Return the metadata of the Zarr groups."""
+    return metadata_files({f"{group}/zarr.json".lstrip("/"): GROUP_METADATA for group in GROUPS})
+
+
+def table_files(tables: TrajectoryTables) -> dict[str, bytes | memoryview]:
+    """Return the files of the flat tables over trajectories."""
+    files: dict[str, bytes | memoryview] = {}
+    for name in TrajectoryTables.names():
+        files.update(_array_files(f"{TABLE_GROUP}/{name}", getattr(tables, name)))
+    return files
+
+
+def _array_files(key: str, values: Shaped[np.ndarray, "..."]) -> dict[str, bytes | memoryview]:
+    """Return the files of a plain array of one chunk."""
+    files: dict[str, bytes | memoryview] = {f"{key}/zarr.json": _plain_metadata(values.shape, values.dtype)}
     if values.size:
         codec = ChunkCodec(name="none", item_bytes=values.itemsize, chunk_bytes=values.nbytes)
         files["/".join([key, "c", *["0"] * values.ndim])] = codec.encode(values)
     return files
+
+
+@lru_cache(maxsize=512)  # a millisecond each, and most tables of a process are as large as those before
+def _plain_metadata(shape: tuple[int, ...], dtype: np.dtype[Any]) -> bytes:
+    """Return the `zarr.json` of a plain array of one chunk, made by zarr-python."""
+    import zarr
+
+    store = zarr.storage.MemoryStore()
+    zarr.create_array(
+        store,
+        shape=shape,
+        chunks=tuple(max(1, size) for size in shape),
+        dtype=dtype,
+        fill_value=0,
+        filters=None,
+        compressors=[zarr.codecs.Crc32cCodec()],
+    )
+    return memory_file(store, "zarr.json")
 
 
 def take_back_retired(dest: Path) -> None:
