@@ -253,6 +253,17 @@ def pdebench_specimens() -> dict[str, HDF5Specimen]:
     }
 
 
+HDF5_SPECIMENS = {
+    "well": well_specimen(),
+    "smoke": smoke_specimen(),
+    "kuramoto": kuramoto_specimen(),
+    "maxwell": maxwell_specimen(),
+    "incompressible": incompressible_specimen(),
+    **pdebench_specimens(),
+}
+"""Every layout of HDF5. Whoever changes one copies it first."""
+
+
 # -- PhysicsNeMo-Curator ---------------------------------------------------------------------------------------------
 
 

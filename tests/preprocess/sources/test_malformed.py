@@ -41,16 +41,12 @@ from tests.preprocess.sources import test_anemoi as anemoi
 from tests.preprocess.sources.grib_messages import weather_grib
 from tests.preprocess.sources.meshes import plane, with_data
 from tests.preprocess.sources.specimens import (
+    HDF5_SPECIMENS,
     HDF5Specimen,
     car_folder,
     crash_arrays,
     curator_arrays,
-    incompressible_specimen,
-    kuramoto_specimen,
-    maxwell_specimen,
     mesh_arrays,
-    pdebench_specimens,
-    smoke_specimen,
     weather,
     well_specimen,
     write_crash,
@@ -64,15 +60,6 @@ from ups_data.errors import UpsDataError
 
 Spoil = Callable[[np.ndarray], Any]
 WriteArrays = Callable[..., Path]
-
-SPECIMENS = {
-    "well": well_specimen(),
-    "smoke": smoke_specimen(),
-    "kuramoto": kuramoto_specimen(),
-    "maxwell": maxwell_specimen(),
-    "incompressible": incompressible_specimen(),
-    **pdebench_specimens(),
-}
 
 
 class Ragged(list):
@@ -121,7 +108,7 @@ def check_refused(path: Path, format_name: str, options: Any, *places: str) -> N
 
 def dataset_cases() -> list[Any]:
     cases = []
-    for name, specimen in SPECIMENS.items():
+    for name, specimen in HDF5_SPECIMENS.items():
         for item in specimen.datasets:
             if name == "smoke" and item in UNREAD:
                 continue
@@ -145,16 +132,16 @@ def replace_dataset(path: Path, item: str, values: Any, attributes: dict[str, An
         dataset.attrs.update(attributes)
 
 
-@pytest.mark.parametrize("name", SPECIMENS)
+@pytest.mark.parametrize("name", HDF5_SPECIMENS)
 def test_the_specimens_themselves_convert(tmp_path: Path, name: str) -> None:
-    specimen = SPECIMENS[name]
+    specimen = HDF5_SPECIMENS[name]
     read_all(specimen.write(tmp_path), specimen.format, specimen.options)
     assert (tmp_path / "store" / "manifest.json").exists()
 
 
 @pytest.mark.parametrize(("name", "item", "spoil"), dataset_cases())
 def test_a_spoilt_data_set_is_refused(tmp_path: Path, name: str, item: str, spoil: Spoil) -> None:
-    specimen = copy.deepcopy(SPECIMENS[name])
+    specimen = copy.deepcopy(HDF5_SPECIMENS[name])
     values = spoil(specimen.datasets.pop(item))
     attributes = specimen.attributes.pop(item, {})
     path = specimen.write(tmp_path)
@@ -166,9 +153,9 @@ def test_a_spoilt_data_set_is_refused(tmp_path: Path, name: str, item: str, spoi
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, 1e200])
-@pytest.mark.parametrize("name", SPECIMENS)
+@pytest.mark.parametrize("name", HDF5_SPECIMENS)
 def test_a_value_that_is_no_field_s_is_refused(tmp_path: Path, name: str, value: float) -> None:
-    specimen = copy.deepcopy(SPECIMENS[name])
+    specimen = copy.deepcopy(HDF5_SPECIMENS[name])
     item = max(specimen.datasets, key=lambda key: specimen.datasets[key].size)
     # All in float64: the data sets of one kind must have one type, and float32 holds no 1e200.
     specimen.datasets = {key: values.astype("f8") for key, values in specimen.datasets.items()}
@@ -177,9 +164,9 @@ def test_a_value_that_is_no_field_s_is_refused(tmp_path: Path, name: str, value:
 
 
 @pytest.mark.parametrize("kept", [0, 8, 100, 0.3, 0.6, 0.95])
-@pytest.mark.parametrize("name", SPECIMENS)
+@pytest.mark.parametrize("name", HDF5_SPECIMENS)
 def test_a_file_cut_short_is_refused(tmp_path: Path, name: str, kept: float) -> None:
-    specimen = SPECIMENS[name]
+    specimen = HDF5_SPECIMENS[name]
     path = specimen.write(tmp_path)
     content = path.read_bytes()
     path.write_bytes(content[: int(kept * len(content)) if 0 < kept < 1 else int(kept)])
@@ -220,7 +207,7 @@ PARAMETERS = [("scalar", "Nu"), ("darcy", "beta"), ("flow", "eta"), ("flow", "M"
 @pytest.mark.parametrize("value", ["seven", h5py.Empty("f4"), np.nan, [1.0, 2.0, 3.0]], ids=str)
 @pytest.mark.parametrize(("name", "attribute"), PARAMETERS)
 def test_a_spoilt_parameter_of_pdebench_is_refused(tmp_path: Path, name: str, attribute: str, value: Any) -> None:
-    specimen = copy.deepcopy(SPECIMENS[name])
+    specimen = copy.deepcopy(HDF5_SPECIMENS[name])
     specimen.attributes["/"][attribute] = value
     check_refused(specimen.write(tmp_path), "pdebench", None, specimen.name, attribute)
 
@@ -228,14 +215,14 @@ def test_a_spoilt_parameter_of_pdebench_is_refused(tmp_path: Path, name: str, at
 @pytest.mark.parametrize("value", [7.5, h5py.Empty("f4"), "sim: [1", "sim: !!python/object:os.system {}"], ids=str)
 @pytest.mark.parametrize(("name", "item"), [("incompressible", "/"), ("grouped", "0001")])
 def test_a_spoilt_configuration_of_pdebench_is_refused(tmp_path: Path, name: str, item: str, value: Any) -> None:
-    specimen = copy.deepcopy(SPECIMENS[name])
+    specimen = copy.deepcopy(HDF5_SPECIMENS[name])
     specimen.attributes[item]["config"] = value
     check_refused(specimen.write(tmp_path), "pdebench", None, specimen.name, "config")
 
 
 @pytest.mark.parametrize("value", [None, "sim: 7", "seven"])
 def test_a_group_of_pdebench_with_other_parameters_is_refused(tmp_path: Path, value: str | None) -> None:
-    specimen = copy.deepcopy(SPECIMENS["grouped"])
+    specimen = copy.deepcopy(HDF5_SPECIMENS["grouped"])
     specimen.attributes["0001"] = {} if value is None else {"config": value}
     check_refused(specimen.write(tmp_path), "pdebench", None, specimen.name, "0001")
 
@@ -1063,5 +1050,5 @@ def test_a_file_of_something_else_is_refused_by_every_format(tmp_path: Path, for
 
 def test_there_are_more_than_a_hundred_of_them() -> None:
     assert len(dataset_cases()) > 100
-    assert {specimen.format for specimen in SPECIMENS.values()} <= SOURCES.keys()
-    assert isinstance(SPECIMENS["well"], HDF5Specimen)
+    assert {specimen.format for specimen in HDF5_SPECIMENS.values()} <= SOURCES.keys()
+    assert isinstance(HDF5_SPECIMENS["well"], HDF5Specimen)
