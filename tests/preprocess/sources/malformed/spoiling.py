@@ -103,11 +103,15 @@ def as_stored(values: np.ndarray) -> np.ndarray:
     return values.astype("S") if values.dtype.kind == "U" else values
 
 
+def cut_file(path: Path, kept: float) -> None:
+    """Keep some bytes of a file, or a share of them."""
+    content = path.read_bytes()
+    path.write_bytes(content[: int(kept * len(content)) if 0 < kept < 1 else int(kept)])
+
+
 def cut_chunk(folder: Path, kept: float) -> None:
     """Keep some bytes, or a share, of the first chunk of an array of Zarr of version 2."""
-    chunk = min(file for file in folder.iterdir() if not file.name.startswith("."))
-    content = chunk.read_bytes()
-    chunk.write_bytes(content[: int(kept * len(content)) if 0 < kept < 1 else int(kept)])
+    cut_file(min(file for file in folder.iterdir() if not file.name.startswith(".")), kept)
 
 
 def damage_chunk(folder: Path, way: str) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.preprocess.sources.malformed.spoiling import AXIS, NUMPY_ANY, check_refused
+from tests.preprocess.sources.malformed.spoiling import AXIS, NUMPY_ANY, check_refused, cut_file
 from tests.preprocess.sources.specimens import curator_arrays, write_curator
 
 NEEDED = ("surface_mesh_centers", "surface_fields", "surface_areas")
@@ -38,8 +38,7 @@ def test_a_spoilt_array_of_a_run_is_refused(tmp_path: Path, kind: str, name: str
 def test_a_run_cut_short_is_refused(tmp_path: Path, name: str, kept: float) -> None:
     path = write_curator(tmp_path, "v2")
     chunk = next(file for file in (path / name).iterdir() if file.name.startswith("0"))
-    content = chunk.read_bytes()
-    chunk.write_bytes(content[: int(kept * len(content)) if 0 < kept < 1 else int(kept)])
+    cut_file(chunk, kept)
     check_refused(path, "curator", None, path.name, name)
     archive = write_curator(tmp_path, "npz")
     archive.write_bytes(archive.read_bytes()[: int(kept * 1000)])

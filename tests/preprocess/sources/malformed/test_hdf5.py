@@ -10,7 +10,15 @@ import h5py
 import numpy as np
 import pytest
 
-from tests.preprocess.sources.malformed.spoiling import ANY, AXIS, Spoil, check_refused, read_all, replace_dataset
+from tests.preprocess.sources.malformed.spoiling import (
+    ANY,
+    AXIS,
+    Spoil,
+    check_refused,
+    cut_file,
+    read_all,
+    replace_dataset,
+)
 from tests.preprocess.sources.specimens import HDF5_SPECIMENS, well_specimen
 
 AXES = {"time", "x", "y", "t", "x-coordinate", "y-coordinate", "t-coordinate"}
@@ -69,8 +77,7 @@ def test_a_value_that_is_no_field_s_is_refused(tmp_path: Path, name: str, value:
 def test_a_file_cut_short_is_refused(tmp_path: Path, name: str, kept: float) -> None:
     specimen = HDF5_SPECIMENS[name]
     path = specimen.write(tmp_path)
-    content = path.read_bytes()
-    path.write_bytes(content[: int(kept * len(content)) if 0 < kept < 1 else int(kept)])
+    cut_file(path, kept)
     check_refused(path, specimen.format, specimen.options, specimen.name)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.preprocess.sources.malformed.spoiling import NUMPY_ANY, check_refused, read_all
+from tests.preprocess.sources.malformed.spoiling import NUMPY_ANY, check_refused, cut_file, read_all
 from tests.preprocess.sources.meshes import plane, with_data
 from tests.preprocess.sources.specimens import car_folder
 
@@ -29,8 +29,7 @@ def write_vtk(folder: Path, kind: str) -> Path:
 @pytest.mark.parametrize("kind", VTK_FILES)
 def test_a_mesh_cut_short_is_refused(tmp_path: Path, kind: str, kept: float) -> None:
     path = write_vtk(tmp_path, kind)
-    content = path.read_bytes()
-    path.write_bytes(content[: int(kept * len(content)) if 0 < kept < 1 else int(kept)])
+    cut_file(path, kept)
     check_refused(path, "vtk", {"location": "nodes"}, path.name)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests.preprocess.sources.grib_messages import weather_grib
-from tests.preprocess.sources.malformed.spoiling import ANY, NETCDF_AXIS, check_refused, replace_dataset
+from tests.preprocess.sources.malformed.spoiling import ANY, NETCDF_AXIS, check_refused, cut_file, replace_dataset
 from tests.preprocess.sources.specimens import weather
 
 
@@ -100,14 +100,12 @@ def test_a_spoilt_data_set_of_a_coordinate_of_netcdf_is_refused(tmp_path: Path, 
 def test_netcdf_cut_short_is_refused(tmp_path: Path, kept: float) -> None:
     path = tmp_path / "weather.nc"
     weather().to_netcdf(path)
-    content = path.read_bytes()
-    path.write_bytes(content[: int(kept * len(content)) if 0 < kept < 1 else int(kept)])
+    cut_file(path, kept)
     check_refused(path, "xarray", None, "weather.nc")
 
 
 @pytest.mark.parametrize("kept", [3, 8, 0.3, 0.9])
 def test_grib_cut_short_is_refused(tmp_path: Path, kept: float) -> None:
-    content = weather_grib(tmp_path / "whole.grib2").read_bytes()
-    path = tmp_path / "weather.grib2"
-    path.write_bytes(content[: int(kept * len(content)) if kept < 1 else int(kept)])
+    path = weather_grib(tmp_path / "weather.grib2")
+    cut_file(path, kept)
     check_refused(path, "xarray", None, "weather.grib2")

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.preprocess.sources.malformed.spoiling import NUMPY_ANY, as_stored, check_refused, damage_chunk
+from tests.preprocess.sources.malformed.spoiling import NUMPY_ANY, as_stored, check_refused, cut_file, damage_chunk
 from tests.preprocess.sources.specimens import crash_arrays, mesh_arrays, write_crash, write_physicsnemo
 
 
@@ -88,6 +88,5 @@ def test_a_spoilt_array_of_a_crash_is_refused(tmp_path: Path, key: str, way: str
 def test_a_crash_cut_short_is_refused(tmp_path: Path, kept: float) -> None:
     path = write_crash(tmp_path / "made.zarr", crash_arrays())
     chunk = path / "mesh_pos" / "c" / "0" / "0" / "0"
-    content = chunk.read_bytes()
-    chunk.write_bytes(content[: int(kept * len(content)) if 0 < kept < 1 else int(kept)])
+    cut_file(chunk, kept)
     check_refused(path, "crash_mesh", {"time_step": 0.1}, "made.zarr: mesh_pos")

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from preprocess.sources import open_source
-from tests.preprocess.sources.malformed.spoiling import check_refused, read_all
+from tests.preprocess.sources.malformed.spoiling import check_refused, cut_file, read_all
 
 TENSORS = {
     "darcy_train_4.pt": {"x": torch.ones(3, 4, 4, dtype=torch.bool), "y": torch.ones(3, 4, 4)},
@@ -88,8 +88,7 @@ def test_integers_that_float64_does_not_hold_are_refused(tmp_path: Path, key: st
 def test_torch_files_cut_short_are_refused(tmp_path: Path, kept: float) -> None:
     for name, tensors in TENSORS.items():
         path = save(tmp_path / name, tensors)
-        content = path.read_bytes()
-        path.write_bytes(content[: int(kept * len(content)) if 0 < kept < 1 else int(kept)])
+        cut_file(path, kept)
         check_refused(path, "neuraloperator", None, name)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.preprocess.sources.malformed.spoiling import NETCDF_AXIS, check_refused, read_all
+from tests.preprocess.sources.malformed.spoiling import NETCDF_AXIS, check_refused, cut_file, read_all
 from tests.preprocess.sources.specimens import weather
 from tests.preprocess.sources.test_pdearena_shallow_water import collect
 
@@ -30,10 +30,10 @@ def test_a_file_of_zarr_missing_or_cut_short_is_refused(tmp_path: Path, name: st
     path = tmp_path / "weather.zarr"
     weather().drop_vars("orography").to_zarr(path, zarr_format=2, consolidated=False)
     file = path / name
-    content = file.read_bytes()
-    file.unlink()
-    if kept is not None:
-        file.write_bytes(content[: int(kept * len(content)) if 0 < kept < 1 else int(kept)])
+    if kept is None:
+        file.unlink()
+    else:
+        cut_file(file, kept)
     check_refused(path, "xarray", None, "weather.zarr")
 
 
