@@ -15,7 +15,7 @@ from tests.typechecker import check, jaxtyped
 
 
 def plain(count: int, name: str = "") -> list[int]:
-    return name or [count]  # type: ignore[return-value]
+    return name or [count]  # type: ignore[return-value]  # the wrong result that must be caught
 
 
 def pair(points: Int64[np.ndarray, " query"], weights: Float64[np.ndarray, " query"]) -> Float64[np.ndarray, " query"]:

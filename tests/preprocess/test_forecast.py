@@ -221,9 +221,9 @@ def test_samples_know_the_boundaries_and_meshes_of_the_whole(tmp_path: Path) -> 
 
 
 def told(made: Forecast) -> str:
-    console = rich.console.Console(file=io.StringIO(), width=400)
-    console.print(made.to_tables())
-    return console.file.getvalue()  # type: ignore[attr-defined]
+    text = io.StringIO()
+    rich.console.Console(file=text, width=400).print(made.to_tables())
+    return text.getvalue()
 
 
 def test_a_plan_says_what_dense_frames_cost_and_which_layout_is_worth_most(tmp_path: Path) -> None:

@@ -249,7 +249,7 @@ def test_draws_fall_back_where_losses_tell_nothing(store: ups_data.Store, why: s
 )
 def test_rules_that_make_no_sense_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(SamplerError, match="feedback needs"):
-        FeedbackRule(**wrong)  # type: ignore[arg-type]
+        FeedbackRule(**wrong)  # type: ignore[arg-type]  # counts and shares in one mapping
 
 
 # -- mixtures ------------------------------------------------------------------------------------------------------

@@ -253,6 +253,17 @@ def pdebench_specimens() -> dict[str, HDF5Specimen]:
     }
 
 
+HDF5_SPECIMENS = {
+    "well": well_specimen(),
+    "smoke": smoke_specimen(),
+    "kuramoto": kuramoto_specimen(),
+    "maxwell": maxwell_specimen(),
+    "incompressible": incompressible_specimen(),
+    **pdebench_specimens(),
+}
+"""Every layout of HDF5. Whoever changes one copies it first."""
+
+
 # -- PhysicsNeMo-Curator ---------------------------------------------------------------------------------------------
 
 
@@ -295,7 +306,7 @@ def write_curator(
     arrays = curator_arrays(number, domains) if arrays is None else arrays
     if kind == "npz":
         path = folder / f"run_{number}.npz"
-        np.savez(path, **arrays, filename=f"run_{number}", stream_velocity=38.889, air_density=1.205)  # type: ignore[arg-type]
+        np.savez(path, **arrays, filename=f"run_{number}", stream_velocity=38.889, air_density=1.205)  # type: ignore[arg-type]  # none is named as an option of NumPy's
         return path
     path = folder / f"run_{number}.zarr"
     group = zarr.open_group(path, mode="w", zarr_format=2 if kind == "v2" else 3)

@@ -85,7 +85,9 @@ def test_every_trajectory_may_have_its_own_cells_and_nodes(write: Write, tmp_pat
     assert source.read_measures(1).sum() == pytest.approx(8.0)
     convert(source, tmp_path / "s", ConvertSettings(page_points=1, num_strata=1))
     store = ups_data.open_store(tmp_path / "s")
-    assert store.mesh(1).connectivity.tolist() == [*TRIANGLES[::-1].flat]  # type: ignore[union-attr]
+    mesh = store.mesh(1)
+    assert mesh is not None
+    assert mesh.connectivity.tolist() == [*TRIANGLES[::-1].flat]
     np.testing.assert_array_equal(store.read_dense(1, [2])[0, 0], np.load(tmp_path / "u.npy")[1, 2])
     np.testing.assert_allclose(store.measures(1).sum(), 8.0)
     assert validate(tmp_path / "s").ok
@@ -135,7 +137,9 @@ def test_arrays_of_hdf5_hold_cells_too(write: Write, tmp_path: Path) -> None:
     path = tmp_path / "mesh.yaml"
     path.write_text(path.read_text().replace("file: cells.npy", "file: mesh.h5, key: mesh/cells"))
     source = open_source([path])
-    assert source.read_mesh(0).connectivity.tolist() == [*TRIANGLES.flat]  # type: ignore[union-attr]
+    mesh = source.read_mesh(0)
+    assert mesh is not None
+    assert mesh.connectivity.tolist() == [*TRIANGLES.flat]
     assert {file.name for file in source.paths} == {"mesh.yaml", "mesh.h5", "nodes.npy", "u.npy"}
 
 

@@ -21,6 +21,7 @@ from preprocess.sources import open_source
 from tests.preprocess.sources import test_anemoi as anemoi
 from tests.preprocess.sources.meshes import plane, with_data
 from tests.preprocess.sources.specimens import (
+    HDF5_SPECIMENS,
     HDF5Specimen,
     car_folder,
     crash_arrays,
@@ -30,7 +31,6 @@ from tests.preprocess.sources.specimens import (
     weather,
     write_curator,
 )
-from tests.preprocess.sources.test_malformed import SPECIMENS
 from tests.preprocess.sources.test_particles import arrays_of
 from ups_data.storage import open_store
 
@@ -179,7 +179,9 @@ def write_specimen(specimen: HDF5Specimen) -> Any:
 
 
 BOTH_ORDERS: dict[str, tuple[str, Any, Any]] = {
-    **{name: (specimen.format, specimen.options, write_specimen(specimen)) for name, specimen in SPECIMENS.items()},
+    **{
+        name: (specimen.format, specimen.options, write_specimen(specimen)) for name, specimen in HDF5_SPECIMENS.items()
+    },
     **{
         f"{name}-{version}": both_of_zarr(name, version)
         for name in ("particles", "crash_mesh", "physicsnemo_mesh", "curator")

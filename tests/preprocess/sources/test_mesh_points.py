@@ -47,7 +47,7 @@ def test_simplices_equal_those_of_vtk() -> None:
 def test_shares_add_up_to_the_cells(dims: int, count: int, seed: int) -> None:
     cells = delaunay(dims, count, seed)
     for location in ("nodes", "cells"):
-        points = locate_points(cells, location, drop_faulty=True, where="made")  # type: ignore[arg-type]
+        points = locate_points(cells, location, drop_faulty=True, where="made")
         assert points.measures.sum() == pytest.approx(cells.sizes.sum(), rel=1e-9)
         assert (points.measures > 0).all()
         assert len(points.coordinates) == len(points.measures) == len(points.rows)
