@@ -75,11 +75,10 @@ def check_zarr_arrays(path: Path) -> None:
         SourceError: naming the array, and the codec or the chunk.
     """
     for key in list_zarr_arrays(path):
-        folder, where = (path / key, f"{path.name}: {key}") if key else (path, path.name)
+        folder, where = _locate(path, key)
         # The metadata of either version: it is the reader that chooses.
-        for file in (folder / name for name in ("zarr.json", ".zarray")):
-            if file.is_file():
-                _check_codecs(_read_metadata(file), where)
+        for file in _metadata_files(folder):
+            _check_codecs(_read_metadata(file), where)
         _check_blosc_chunks(folder, where)
 
 
@@ -93,9 +92,8 @@ def open_zarr_array(path: Path, key: str) -> zarr.Array[Any]:
     Raises:
         SourceError: not there, damaged, with a codec that is not on the list, empty, or no real numbers.
     """
-    where = f"{path.name}: {key}" if key else path.name
-    folder = path / key if key else path
-    file = next((folder / name for name in ("zarr.json", ".zarray") if (folder / name).is_file()), None)
+    folder, where = _locate(path, key)
+    file = next(_metadata_files(folder), None)
     if file is None or not _describes_array(file):
         keys = list_zarr_arrays(path)
         raise SourceError(f"{path} has no Zarr array {key!r}. {suggest(key, (name or '(itself)' for name in keys))}")
@@ -119,7 +117,7 @@ def zarr_shape(path: Path, key: str) -> tuple[int, ...] | None:
     Raises:
         SourceError: metadata that tell none.
     """
-    file = next((file for name in ("zarr.json", ".zarray") if (file := path / key / name).is_file()), None)
+    file = next(_metadata_files(path / key), None)
     if file is None or not _describes_array(file):
         return None
     shape = _read_metadata(file).get("shape")
@@ -167,7 +165,7 @@ def note_absent_chunks(path: Path, key: str) -> str | None:
     absent = array.nchunks - array.nchunks_initialized
     if absent <= 0:
         return None
-    where = f"{path.name}: {key}" if key else path.name
+    _, where = _locate(path, key)
     return f"{where}: {absent} of {array.nchunks} chunks are not stored and were read as {array.fill_value}"
 
 
@@ -182,8 +180,7 @@ def check_zarr_chunks(path: Path, key: str, array: zarr.Array[Any]) -> None:
     Raises:
         SourceError: naming the first such file, or how many are not there.
     """
-    where = f"{path.name}: {key}" if key else path.name
-    folder = path / key if key else path
+    folder, where = _locate(path, key)
     if array.metadata.fill_value is None and array.nchunks_initialized < array.nchunks:
         raise SourceError(
             f"{where}: {array.nchunks - array.nchunks_initialized} of {array.nchunks} chunks are not stored, and its "
@@ -193,7 +190,7 @@ def check_zarr_chunks(path: Path, key: str, array: zarr.Array[Any]) -> None:
 
 
 def _check_blosc_chunks(folder: Path, where: str) -> None:
-    metadata = _read_metadata(next(file for name in ("zarr.json", ".zarray") if (file := folder / name).is_file()))
+    metadata = _read_metadata(next(_metadata_files(folder)))
     codecs = metadata.get("codecs") or [metadata.get("compressor")]
     names = [str(codec.get("name", codec.get("id"))).removeprefix("numcodecs.") for codec in codecs if codec]
     if not names or names[-1] != "blosc":
@@ -222,6 +219,16 @@ def _check_blosc_header(file: Path, wanted: int | None, where: str) -> None:
             f"{where} is damaged: its header says {told} bytes in blocks of {block}, and a chunk has "
             f"{'some' if wanted is None else wanted}"
         )
+
+
+def _locate(path: Path, key: str) -> tuple[Path, str]:
+    """Return the directory of an array, and its name for messages."""
+    return (path / key, f"{path.name}: {key}") if key else (path, path.name)
+
+
+def _metadata_files(folder: Path) -> Iterator[Path]:
+    """Go through the metadata of an array that are there, of version 3 and of version 2."""
+    return (file for name in ("zarr.json", ".zarray") if (file := folder / name).is_file())
 
 
 def _key_of(path: Path, file: Path) -> str:

@@ -28,6 +28,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+import xarray
 
 from preprocess.convert import convert
 from preprocess.settings import ConvertSettings
@@ -96,6 +97,20 @@ def replace_dataset(path: Path, item: str, values: Any, attributes: dict[str, An
         else:
             dataset = file.create_dataset(item, data=values)
         dataset.attrs.update(attributes)
+
+
+def spoil_array(arrays: dict[str, np.ndarray], name: str, way: str) -> None:
+    """Spoil an array of a group of Zarr, or take it away."""
+    values = arrays.pop(name)
+    if way == "nan":
+        arrays[name] = np.full_like(values, np.nan)
+    elif way != "missing":
+        arrays[name] = as_stored(NUMPY_ANY[way](values))
+
+
+def spoil_axis(data: xarray.Dataset, axis: str, way: str) -> xarray.Dataset:
+    """Return a data set of which a coordinate is spoilt."""
+    return data.assign_coords({axis: (axis, NETCDF_AXIS[way](data[axis].values), data[axis].attrs)})
 
 
 def as_stored(values: np.ndarray) -> np.ndarray:

@@ -10,17 +10,22 @@ import numpy as np
 import pytest
 
 from tests.preprocess.sources.grib_messages import weather_grib
-from tests.preprocess.sources.malformed.spoiling import ANY, NETCDF_AXIS, check_refused, cut_file, replace_dataset
+from tests.preprocess.sources.malformed.spoiling import (
+    ANY,
+    NETCDF_AXIS,
+    check_refused,
+    cut_file,
+    replace_dataset,
+    spoil_axis,
+)
 from tests.preprocess.sources.specimens import weather
 
 
 @pytest.mark.parametrize("way", NETCDF_AXIS)
 @pytest.mark.parametrize("axis", ["time", "lat", "lon"])
 def test_a_spoilt_coordinate_of_netcdf_is_refused(tmp_path: Path, axis: str, way: str) -> None:
-    data = weather()
-    spoilt = NETCDF_AXIS[way](data[axis].values)
     path = tmp_path / "weather.nc"
-    data.assign_coords({axis: (axis, spoilt, data[axis].attrs)}).to_netcdf(path)
+    spoil_axis(weather(), axis, way).to_netcdf(path)
     check_refused(path, "xarray", None, "weather.nc", axis)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.preprocess.sources.malformed.spoiling import NUMPY_ANY, as_stored, check_refused, cut_file, damage_chunk
+from tests.preprocess.sources.malformed.spoiling import check_refused, cut_file, damage_chunk, spoil_array
 from tests.preprocess.sources.specimens import crash_arrays, mesh_arrays, write_crash, write_physicsnemo
 
 
@@ -38,11 +38,7 @@ def test_a_spoilt_array_of_a_physicsnemo_mesh_is_refused(tmp_path: Path, key: st
     }:
         return
     arrays = mesh_only()
-    values = arrays.pop(key)
-    if way == "nan":
-        arrays[key] = np.full_like(values, np.nan)
-    elif way != "missing":
-        arrays[key] = as_stored(NUMPY_ANY[way](values))
+    spoil_array(arrays, key, way)
     path = write_physicsnemo(tmp_path / "made.zarr", arrays)
     # A field is told by its name, and nodes that cells do not have by the store.
     named = {"nan": key.rpartition("/")[2], "short": ""}.get(way, key)
@@ -75,11 +71,7 @@ def test_a_spoilt_array_of_a_crash_is_refused(tmp_path: Path, key: str, way: str
     }:
         return
     arrays = crash_arrays()
-    values = arrays.pop(key)
-    if way == "nan":
-        arrays[key] = np.full_like(values, np.nan)
-    elif way != "missing":
-        arrays[key] = as_stored(NUMPY_ANY[way](values))
+    spoil_array(arrays, key, way)
     path = write_crash(tmp_path / "made.zarr", arrays)
     check_refused(path, "crash_mesh", {"time_step": 0.1}, "made", key)
 

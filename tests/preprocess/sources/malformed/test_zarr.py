@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.preprocess.sources.malformed.spoiling import NETCDF_AXIS, check_refused, cut_file, read_all
+from tests.preprocess.sources.malformed.spoiling import NETCDF_AXIS, check_refused, cut_file, read_all, spoil_axis
 from tests.preprocess.sources.specimens import weather
 from tests.preprocess.sources.test_pdearena_shallow_water import collect
 
@@ -17,10 +17,8 @@ from tests.preprocess.sources.test_pdearena_shallow_water import collect
 @pytest.mark.parametrize("way", NETCDF_AXIS)
 @pytest.mark.parametrize("axis", ["time", "lat", "lon"])
 def test_a_spoilt_coordinate_of_zarr_is_refused(tmp_path: Path, axis: str, way: str) -> None:
-    data = weather()
-    spoilt = NETCDF_AXIS[way](data[axis].values)
     path = tmp_path / "weather.zarr"
-    data.assign_coords({axis: (axis, spoilt, data[axis].attrs)}).to_zarr(path, zarr_format=3, consolidated=False)
+    spoil_axis(weather(), axis, way).to_zarr(path, zarr_format=3, consolidated=False)
     check_refused(path, "xarray", None, "weather.zarr", axis)
 
 
