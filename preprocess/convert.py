@@ -43,9 +43,8 @@ from ups_data.schema import (
     SourceSpec,
 )
 from ups_data.statistics import FieldStatistics
-from ups_data.storage.shard import array_metadata
 from ups_data.storage.tables import TrajectoryTables
-from ups_data.storage.writer import StoreWriter, group_files, metadata_files, table_files
+from ups_data.storage.writer import StoreWriter, array_metadata_files, group_files, table_files
 
 __all__ = ["ConvertSettings", "Progress", "convert"]
 
@@ -307,8 +306,7 @@ class Conversion:
 
     def write_small_files(self, *, tables: bool = True) -> None:
         """Write the metadata of groups and arrays, and the tables unless told otherwise, all of them in few syncs."""
-        specs = self._plan.arrays.values()
-        files = group_files() | metadata_files({f"{spec.key}/zarr.json": array_metadata(spec) for spec in specs})
+        files = group_files() | array_metadata_files(self._plan.arrays.values())
         self._writer.write_files(files | table_files(self._tables()) if tables else files)
 
     @cached_property

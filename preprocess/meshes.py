@@ -15,7 +15,7 @@ from ups_data.mesh import Mesh, PointLocation
 from ups_data.schema import CodecName
 from ups_data.storage.mesh_arrays import MESH_GROUP, mesh_specs, rows_of, sizes_of
 from ups_data.storage.shard import ArraySpec
-from ups_data.storage.writer import GROUP_METADATA, StoreWriter
+from ups_data.storage.writer import StoreWriter, group_files
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -80,7 +80,7 @@ def write_meshes(source: Source, survey: MeshSurvey, specs: dict[str, ArraySpec]
     """Write all meshes; memory holds one of them, and a shard of each array."""
     if not specs:
         return
-    writer.write_metadata({f"{MESH_GROUP}/zarr.json": GROUP_METADATA})
+    writer.write_files(group_files([MESH_GROUP]))
     arrays = {key: writer.create_array(spec) for key, spec in specs.items()}
     for number, trajectory in enumerate(survey.firsts.tolist()):
         mesh = source.read_mesh(trajectory)

@@ -31,7 +31,7 @@ from preprocess.settings import ConvertSettings
 from preprocess.sources import open_source
 from ups_data.storage import ZarrStore
 from ups_data.storage.tables import TrajectoryTables
-from ups_data.storage.writer import StoreWriter
+from ups_data.storage.writer import StoreWriter, table_files
 
 FIRST = 1000
 _SHARD = 50
@@ -121,7 +121,8 @@ def repeat_store(store: ZarrStore, dest: Path, *, times: int) -> None:
                 array.append(rows)
             array.close()
         tables = {name: getattr(store.tables, name) for name in TrajectoryTables.names()}
-        writer.write_tables(TrajectoryTables(**{name: repeat_table(name, tables[name], times) for name in tables}))
+        repeated = {name: repeat_table(name, tables[name], times) for name in tables}
+        writer.write_files(table_files(TrajectoryTables(**repeated)))
         splits = {name: times * count for name, count in manifest.splits.items()}
         counted = tuple(one.model_copy(update={"count": times * one.count}) for one in manifest.statistics)
         changed = {**totals, "splits": splits, "statistics": counted, "name": dest.name}

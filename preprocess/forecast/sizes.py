@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 
@@ -14,19 +12,7 @@ from preprocess.plan import ConvertPlan, table_shapes
 from preprocess.sources import Source
 from ups_data.storage.mesh_arrays import MESH_GROUP
 from ups_data.storage.tables import TABLE_DTYPES, TrajectoryTables
-from ups_data.storage.writer import GROUP_METADATA, GROUPS, StoreWriter
-
-
-class _CountingWriter(StoreWriter):
-    """Takes what a store's writer would write, and keeps sizes alone."""
-
-    def __init__(self) -> None:
-        super().__init__(Path("nothing-is-written-here"), overwrite=True)
-        self.sizes: dict[str, int] = {}
-
-    def write_files(self, contents: Mapping[str, bytes | memoryview]) -> None:
-        """Note the sizes of files."""
-        self.sizes.update((key, len(content)) for key, content in contents.items())
+from ups_data.storage.writer import GROUPS, array_metadata_files, group_files, table_files
 
 
 def measure_sizes(source: Source, plan: ConvertPlan, *, shard_bytes: int) -> dict[str, int]:
@@ -39,26 +25,20 @@ def measure_sizes(source: Source, plan: ConvertPlan, *, shard_bytes: int) -> dic
         plan: of its conversion.
         shard_bytes: uncompressed size that a shard should have.
     """
-    writer = _CountingWriter()
-    for group in GROUPS:
-        writer.write_metadata({f"{group}/zarr.json": GROUP_METADATA})
     num_grids, num_nodes = _count_grids(source)
     meshes = survey_meshes(source)
     shapes = table_shapes(
         plan, num_grids=num_grids, num_nodes=num_nodes, num_meshes=len(meshes.sizes), dims=len(source.axes)
     )
-    writer.write_tables(
-        TrajectoryTables(**{name: np.zeros(shape, dtype=TABLE_DTYPES[name]) for name, shape in shapes.items()})
-    )
+    tables = TrajectoryTables(**{name: np.zeros(shape, dtype=TABLE_DTYPES[name]) for name, shape in shapes.items()})
+    mesh_specs = meshes.specs(dims=len(source.axes), codec_of_rows=lambda _: "none", shard_bytes=shard_bytes)
+    groups = (*GROUPS, MESH_GROUP) if mesh_specs else GROUPS
+    specs = (*plan.arrays.values(), *mesh_specs.values())
     parts: Counter[str] = Counter()
-    specs = meshes.specs(dims=len(source.axes), codec_of_rows=lambda _: "none", shard_bytes=shard_bytes)
-    if specs:
-        writer.write_metadata({f"{MESH_GROUP}/zarr.json": GROUP_METADATA})
-    for spec in (*plan.arrays.values(), *specs.values()):
-        writer.create_array(spec)
+    for spec in specs:
         parts[part_of(spec.shard_key(0))] += spec.uncompressed_bytes
-    for key, size in writer.sizes.items():
-        parts[part_of(key)] += size
+    for key, content in (group_files(groups) | array_metadata_files(specs) | table_files(tables)).items():
+        parts[part_of(key)] += len(content)
     return dict(sorted(parts.items()))
 
 

@@ -39,8 +39,7 @@ _LOCK_SECONDS = 1.0
 GROUPS = ("", "pages", TABLE_GROUP)
 """Keys of the Zarr groups of every store."""
 
-GROUP_METADATA: dict[str, Any] = {"zarr_format": 3, "node_type": "group", "attributes": {}}
-"""Content of `zarr.json` of a group."""
+_GROUP_METADATA: Mapping[str, Any] = {"zarr_format": 3, "node_type": "group", "attributes": {}}
 
 
 class ArrayWriter:
@@ -52,7 +51,7 @@ class ArrayWriter:
         self._pending: list[Shaped[np.ndarray, "..."]] = []
         self._num_pending = 0
         self._next_shard = 0
-        writer.write_metadata({f"{spec.key}/zarr.json": array_metadata(spec)})
+        writer.write_files(array_metadata_files([spec]))
 
     def append(self, rows: Shaped[np.ndarray, "row *chunk"]) -> None:
         """Add rows; memory holds at most one shard and the rows of this call."""
@@ -200,14 +199,6 @@ class StoreWriter:
         """Begin an array."""
         return ArrayWriter(spec, self)
 
-    def write_tables(self, tables: TrajectoryTables) -> None:
-        """Write the flat tables over trajectories."""
-        self.write_files(table_files(tables))
-
-    def write_metadata(self, contents: Mapping[str, dict[str, Any]]) -> None:
-        """Write JSON files by their keys."""
-        self.write_files(metadata_files(contents))
-
     def write_files(self, contents: Mapping[str, bytes | memoryview]) -> None:
         """Write small files as `write_file` does, all of them in few syncs.
 
@@ -270,14 +261,18 @@ def _entry(key: str, content: bytes | memoryview) -> FileEntry:
     return FileEntry(key=key, size_bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
 
 
-def metadata_files(contents: Mapping[str, dict[str, Any]]) -> dict[str, bytes | memoryview]:
-    """Return JSON files by their keys."""
-    return {key: (json.dumps(content, indent=1) + "\n").encode() for key, content in contents.items()}
+def group_files(groups: Iterable[str] = GROUPS) -> dict[str, bytes | memoryview]:
+    """Return the metadata of Zarr groups, of those of every store by default."""
+    return {f"{group}/zarr.json".lstrip("/"): _json_file(_GROUP_METADATA) for group in groups}
 
 
-def group_files() -> dict[str, bytes | memoryview]:
-    """Return the metadata of the Zarr groups."""
-    return metadata_files({f"{group}/zarr.json".lstrip("/"): GROUP_METADATA for group in GROUPS})
+def array_metadata_files(specs: Iterable[ArraySpec]) -> dict[str, bytes | memoryview]:
+    """Return the metadata of arrays."""
+    return {f"{spec.key}/zarr.json": _json_file(array_metadata(spec)) for spec in specs}
+
+
+def _json_file(content: Mapping[str, Any]) -> bytes:
+    return (json.dumps(content, indent=1) + "\n").encode()
 
 
 def table_files(tables: TrajectoryTables) -> dict[str, bytes | memoryview]:
