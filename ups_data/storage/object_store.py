@@ -174,11 +174,15 @@ class ObjectByteStore(ByteStore):
     ) -> _Answer:
         """Make a request, again and again while its faults may pass and the limits allow."""
         deadline = time.monotonic() + self.options.deadline_s if deadline is None else deadline
+        fault: Fault | None = None
         for attempt in range(1, self.options.max_attempts + 1):
             try:
                 async with asyncio.timeout_at(deadline), gate or asyncio.Semaphore():
                     return await request()
             except TimeoutError:
+                if fault is not None:  # what came of the attempts before tells more than that this one was cut short
+                    limit = f"deadline_s={self.options.deadline_s:g}"
+                    raise _final_error(where, fault, attempt, limit) from None
                 raise RemoteError(
                     f"{where}: no answer within deadline_s={self.options.deadline_s:g} (attempt {attempt}); look at "
                     f"the network, or allow more by RemoteOptions"
