@@ -7,13 +7,16 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from ups_data.collate import SparseBatch
 from ups_data.errors import WorkerError
 
+_SHARED_MEMORY = Path("/dev/shm")  # of Linux; elsewhere the names are not listed
 _HINTS = {int(signal.SIGKILL): " (is this machine short of memory?)"}
 
 
@@ -96,8 +99,17 @@ def end_workers(batches: Iterator[list[SparseBatch]]) -> None:
         if workers:
             # Torch has no public name for it; left to itself it would wait for a stopped worker, and leave it stopped.
             batches._shutdown_workers()  # type: ignore[attr-defined]  # noqa: SLF001  torch has no public name for it
+        for worker in workers:
+            _remove_shared_memory(worker)
     finally:
         _CHILD_SIGNAL.is_silent = False
+
+
+def _remove_shared_memory(worker: BaseProcess) -> None:
+    """Remove what a worker that is dead named and did not come to hand on: torch takes a name away once it is open."""
+    for path in _SHARED_MEMORY.glob(f"torch_{worker.pid}_*"):
+        with suppress(OSError):  # somebody else's
+            path.unlink()
 
 
 def _workers_of(batches: Iterator[list[SparseBatch]]) -> list[BaseProcess]:

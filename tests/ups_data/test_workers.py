@@ -70,11 +70,18 @@ def run_out_of_memory() -> None:
     raise MemoryError("no room for a page")
 
 
+def die_while_sharing() -> None:
+    """Be killed between the two calls of torch that give memory a name and take it away."""
+    (SHARED_MEMORY / f"torch_{os.getpid()}_1_0").write_bytes(bytes(8))
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 FAILURES: dict[str, tuple[Callable[[], object], str]] = {
     "killed": (
         lambda: os.kill(os.getpid(), signal.SIGKILL),
         r"worker \d+ was ended by SIGKILL \(is this machine",
     ),
+    "killed while it shares": (die_while_sharing, r"worker \d+ was ended by SIGKILL"),
     "aborted": (abort, r"worker \d+ was ended by SIGABRT"),
     "stopped": (freeze, "timed out after 2 seconds"),
     "raises": (lambda: {}["missing"], "KeyError.*missing"),
