@@ -86,10 +86,10 @@ class GridGeometry:
 
 
 def _even_spacing(nodes: Float64[np.ndarray, " _"], period: float | None) -> float | None:
-    if period is not None:
-        nodes = np.append(nodes, nodes[0] + period)
     if nodes.size < 2:
         return None
+    if period is not None:
+        nodes = np.append(nodes, nodes[0] + period)
     spacing = float((nodes[-1] - nodes[0]) / (nodes.size - 1))
     rounding = _ROUNDINGS * np.finfo(np.float64).eps * float(np.abs(nodes).max())
     return spacing if np.abs(np.diff(nodes) - spacing).max() <= rounding else None

@@ -50,7 +50,8 @@ def axis_derivative(
     if spacing is None:
         _put_uneven(derivative, values, geometry, axis, scratch or Scratch())
     else:
-        _put_even(derivative, values, axis, spacing, wraps=wraps)
+        _put_even(derivative, values, axis, wraps=wraps)
+        derivative *= 0.5 / spacing
     # One NaN makes the least value NaN, which is found faster than each of them.
     if np.isnan(values.min()):
         derivative[np.isnan(values)] = np.nan
@@ -60,15 +61,38 @@ def axis_derivative(
     return derivative
 
 
+def even_squared_gradient(
+    values: Float64[np.ndarray, "channel *space"], geometry: GridGeometry, scratch: Scratch
+) -> Float64[np.ndarray, "channel *space"] | None:
+    """Return |grad u|^2 in the fewest passes where nodes lie evenly along every axis, None where they do not.
+
+    It is NaN beside missing values, along any axis, and knows nothing of that of the node itself: for both
+    there is `axis_derivative`.
+    """
+    if None in geometry.spacings:
+        return None
+    first, *_ = spacings = [spacing for spacing in geometry.spacings if spacing is not None]
+    squares = scratch.take("squares", values.shape)
+    for axis, spacing in enumerate(spacings):
+        changes = scratch.take("changes", values.shape) if axis else squares
+        _put_even(changes, values, axis, wraps=geometry.periods[axis] is not None)
+        if spacing != first:
+            changes *= first / spacing
+        np.square(changes, out=changes)
+        if axis:
+            squares += changes
+    squares *= (0.5 / first) ** 2
+    return squares
+
+
 def _put_even(
     derivative: Float64[np.ndarray, "channel *space"],
     values: Float64[np.ndarray, "channel *space"],
     axis: int,
-    spacing: float,
     *,
     wraps: bool,
 ) -> None:
-    """Differentiate where nodes lie evenly: half the change over two steps, which takes the fewest passes."""
+    """Put the change over two steps, where nodes lie evenly: the derivative times twice the spacing."""
     # All of an array that lies in one piece at once, whatever the axis: rows of the last one are short. What comes of
     # nodes at both ends of a row, which are no neighbours, is replaced below.
     step = math.prod(values.shape[axis + 2 :])
@@ -78,7 +102,6 @@ def _put_even(
     first, second, last_but_one, last = (_node(values, axis, number) for number in (0, 1, -2, -1))
     _node(derivative, axis, 0)[...] = second - last if wraps else 2 * (second - first)
     _node(derivative, axis, -1)[...] = first - last_but_one if wraps else 2 * (last - last_but_one)
-    derivative *= 0.5 / spacing
 
 
 def _put_uneven(

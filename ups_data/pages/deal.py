@@ -30,7 +30,9 @@ def deal(
     step = max(1, _SLICE_POINTS // num_pages)
     for first in range(0, num_runs, step):
         runs = np.arange(first, min(first + step, num_runs))
-        places = (turn + shifts[runs]) % num_pages + runs * num_pages
+        places = turn + shifts[runs]
+        places -= num_pages * (places >= num_pages)  # the remainder, faster
+        places += runs * num_pages
         dealt = np.where(places < ordered.size, ordered[np.minimum(places, ordered.size - 1)], -1)
         table[:, first : first + runs.size] = dealt
     return table

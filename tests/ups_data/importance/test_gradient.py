@@ -41,3 +41,16 @@ def test_the_same_points_as_a_grid_and_as_a_cloud() -> None:
     ).reshape(1, 40, 40)
     inner = (slice(None), slice(1, -1), slice(1, -1))
     np.testing.assert_allclose(on_cloud[inner], on_grid[inner], atol=0.02)
+
+
+@pytest.mark.parametrize("gaps", [False, True])
+@pytest.mark.parametrize("period", [None, 2.0])
+def test_the_way_of_even_nodes_is_that_of_any(period: float | None, gaps: bool) -> None:
+    random = np.random.default_rng(0)
+    axes = (np.arange(8) * 0.25, np.arange(5) * 3.0, np.arange(6) * 1e-3)
+    frames = random.normal(size=(3, 2, 8, 5, 6))
+    if gaps:
+        frames[random.random(frames.shape) < 0.2] = np.nan
+    even = GridGeometry(axes=axes, periods=(period, None, None))
+    any_ = GridGeometry(axes=axes, periods=(period, None, None), spacings=(None, None, None))
+    np.testing.assert_allclose(maps_of(GradientMetric, frames, even), maps_of(GradientMetric, frames, any_), rtol=1e-12)
