@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
-from jaxtyping import Float64, Shaped
+from jaxtyping import Float, Float64, Shaped
 
 from preprocess.sources.array_cells import ArrayCells
 from preprocess.sources.array_description import (
@@ -175,7 +175,7 @@ class ArraysSource(Source):
         frames = fields[0] if len(fields) == 1 else np.concatenate(fields, axis=1)
         return frames if self._cells is None else frames[..., self._located(trajectory).rows]
 
-    def read_coordinates(self, trajectory: int) -> tuple[Float64[np.ndarray, "..."], ...]:
+    def read_coordinates(self, trajectory: int) -> tuple[Float[np.ndarray, "..."], ...]:
         """Return the nodes of every axis, or the points of a cloud; see `Source.read_coordinates`."""
         if self.kind == "grid":
             return self._nodes
@@ -193,12 +193,13 @@ class ArraysSource(Source):
         """Leave open arrays behind: another process opens the files itself."""
         return {**self.__dict__, "_readers": {}}
 
-    def _read_points(self, trajectory: int) -> Float64[np.ndarray, "point dim"]:
+    def _read_points(self, trajectory: int) -> Float[np.ndarray, "point dim"]:
         """Read the points of a cloud where they start, or the nodes of a mesh."""
         if self._cloud is None:
             return self._first_positions(trajectory)
         points = self._reader(self._cloud).read((trajectory,) if len(self._cloud.shape) == 3 else ())
-        return np.array(points, dtype=np.float64)
+        is_single = self._cells is None and points.dtype.newbyteorder("=") == np.float32
+        return points.astype(np.float32 if is_single else np.float64, copy=False)
 
     def _located(self, trajectory: int) -> MeshPoints:
         assert self._cells is not None

@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Any, ClassVar
 
 import numpy as np
-from jaxtyping import Bool, Float64, Shaped
+from jaxtyping import Bool, Float, Float64, Shaped
 
 from preprocess.sources.survey import Survey
 from ups_data.errors import SourceError
@@ -118,10 +118,13 @@ class Source(ABC):
 
     @abstractmethod
     def read_frames(self, trajectory: int, start: int, stop: int) -> Shaped[np.ndarray, "time channel *space"]:
-        """Read frames [start, stop) of a trajectory: (time, channel, *shape), channels in `fields` order."""
+        """Read frames [start, stop) of a trajectory: (time, channel, *shape), channels in `fields` order.
+
+        What was returned before keeps its values.
+        """
 
     @abstractmethod
-    def read_coordinates(self, trajectory: int) -> tuple[Float64[np.ndarray, "..."], ...]:
+    def read_coordinates(self, trajectory: int) -> tuple[Float[np.ndarray, "..."], ...]:
         """Return one array of strictly increasing node coordinates per axis (grids), or one (N, D) array (points)."""
 
     def read_measures(self, trajectory: int) -> Float64[np.ndarray, " point"] | None:  # noqa: ARG002  of the contract

@@ -181,9 +181,8 @@ class _GridSurvey(Survey):
         own = self._blocks[block + 1][0] if block + 1 < len(self._blocks) else start + count
         importance = ImportanceMap(self._recipe, self._grid, self._source.subject)
         earliest = max(0, start - importance.num_preceding)
-        # Copied, as a source may read the next frames into the same memory.
         read = self._source.read_nodes(self._trajectory, range(earliest, start))
-        before = [frame.copy() for _, frames in read for frame in frames]
+        before = [frame for _, frames in read for frame in frames]
         info = self._source.trajectories[self._trajectory]
         parameters = np.array([info.parameters[name] for name in self._source.subject.parameters], dtype=np.float64)
         importance.begin(before, info.times[earliest : start + count].astype(np.float64), parameters)

@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, Float64
 from preprocess.tasks.bench import Workbench
 from ups_data.errors import SourceError
 from ups_data.rounding import measure_errors, round_values
+from ups_data.storage.codec import checksum
 
 MAX_SIZE = 1e100
 """Largest size of a value: squares of values, and of their changes and gradients, must stay finite in float64."""
@@ -38,22 +39,29 @@ class FrameReader:
         self._kept: Float[np.ndarray, "time channel *space"] | None = None
 
     def chunks(self, start: int, stop: int) -> Iterator[tuple[int, Float[np.ndarray, "time channel *space"]]]:
-        """Yield frames [start, stop), each chunk after the number of its first frame.
-
-        A chunk is read only, and holds until the next one is asked for: the source may reuse its memory.
-        """
+        """Yield frames [start, stop), each chunk, which is read only, after the number of its first frame."""
         for first in range(start, stop, self._length):
             yield first, self._read(first, min(first + self._length, stop), check=False)
 
     def checked_chunks(self) -> Iterator[tuple[int, Float[np.ndarray, "time channel *space"]]]:
         """Yield all frames, as `chunks` does, once their values are found to be sound, and note what rounding costs.
 
+        A chunk of a single frame keeps its values while the next one is read, and used: it is too large to be copied.
+
         Raises:
             SourceError: a value is not finite, and not declared missing, or too large to be rounded as asked; names
-                item, frame and point.
+                item, frame and point. Or the source read a frame into the memory of the one before.
         """
+        before: tuple[Float[np.ndarray, "1 channel *space"], bytes] | None = None
         for first in range(0, self.num_frames, self._length):
-            yield first, self._read(first, min(first + self._length, self.num_frames), check=True)
+            chunk = self._read(first, min(first + self._length, self.num_frames), check=True)
+            if before and np.may_share_memory(before[0], chunk) and checksum(before[0].data) != before[1]:
+                raise SourceError(
+                    f"{self._source.name}: {self._info.item}, frame {first} was read into the memory of frame "
+                    f"{first - 1}: what `read_frames` returned before must keep its values"
+                )
+            yield first, chunk
+            before = (chunk, checksum(chunk.data)) if self._length == 1 < self.num_frames else None
 
     def _read(self, start: int, stop: int, *, check: bool) -> Float[np.ndarray, "time channel *space"]:
         if self._kept is not None:

@@ -45,8 +45,9 @@ def measure_blocks(
     begun: deque[ImportanceMap | KnownImportance] = deque()
     number, ended = 0, 0
     recent: deque[Float[np.ndarray, "channel *space"]] = deque(maxlen=1)
-    for _, chunk in frames.checked_chunks():
-        for frame in chunk:
+    for first, chunk in frames.checked_chunks():
+        is_last = first + len(chunk) == frames.num_frames
+        for place, frame in enumerate(chunk):
             if ended + len(begun) < len(ranges) and ranges[ended + len(begun)][0] == number:
                 block = ended + len(begun)
                 begun.append(
@@ -56,6 +57,8 @@ def measure_blocks(
                 )
                 if not number and len(ranges) > 1:
                     recent = deque(maxlen=begun[-1].num_preceding)
+            if not is_last and 1 < len(chunk) <= place + (recent.maxlen or 0):
+                frame = frame.copy()  # noqa: PLW2901  what outlives its chunk must not keep all of it
             for importance in begun:
                 importance.update(frame)
             if bench.counted[trajectory]:
@@ -67,9 +70,6 @@ def measure_blocks(
                 _refuse_nothing_to_draw(bench, trajectory, ranges[ended], importance)
                 yield importance.result(measures)
                 ended += 1
-        if number < frames.num_frames:
-            # The next chunk may lie in the memory of this one.
-            recent = deque((frame.copy() for frame in recent), maxlen=recent.maxlen)
 
 
 def _begin_block(

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -186,6 +187,44 @@ def test_a_source_may_reuse_its_buffer(tmp_path, monkeypatch):
     whole = make_store(MemorySource.grid([frames]), tmp_path / "t")
     np.testing.assert_array_equal(store.importance(0), whole.importance(0))
     assert store.manifest.statistics[0].delta_rms == pytest.approx(whole.manifest.statistics[0].delta_rms, rel=1e-12)
+
+
+def test_a_source_that_loses_the_frame_before_is_refused(tmp_path, monkeypatch):
+    """Large frames come one by one, and are not copied."""
+    monkeypatch.setattr("preprocess.partition.BLOCK_BYTES", 3000)
+    frames = wave_frames((25, 20), num_frames=3)
+
+    class Reusing(MemorySource):
+        buffer = np.empty((1, 1, 25, 20), dtype="float32")
+
+        def read_frames(self, trajectory, start, stop):
+            self.buffer[...] = frames[start:stop]
+            return self.buffer
+
+    with pytest.raises(
+        SourceError, match=r"array\[0\], frame 1 was read into the memory of frame 0: what `read_frames`"
+    ):
+        make_store(Reusing.grid([frames]), tmp_path / "s")
+    # The same memory again is sound where it holds the same values.
+    frames[...] = frames[:1]
+    store = make_store(Reusing.grid([frames]), tmp_path / "s")
+    np.testing.assert_array_equal(store.read_dense(0, range(3)), frames.reshape(3, 1, -1))
+
+
+def test_chunks_of_frames_are_let_go(tmp_path, monkeypatch):
+    """What is kept of a chunk for the next one is its last frame, not all of it."""
+    monkeypatch.setattr("preprocess.partition.BLOCK_BYTES", 9000)
+    frames, chunks = wave_frames((25, 20), num_frames=16), []
+
+    class Watched(MemorySource):
+        def read_frames(self, trajectory, start, stop):
+            assert not [chunk for chunk in chunks[:-1] if chunk() is not None]
+            own = frames[start:stop].copy()
+            chunks.append(weakref.ref(own))
+            return own
+
+    make_store(Watched.grid([frames]), tmp_path / "s")
+    assert len(chunks) > 6
 
 
 def test_statistics_are_those_of_the_train_split(tmp_path):

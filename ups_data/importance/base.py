@@ -101,10 +101,13 @@ class CloudGeometry:
 
     Attributes:
         coordinates: of the points (N, D).
+        order: the points such that those near each other in it lie near each other, as along a space-filling curve;
+            None where it is not known. It makes the search for neighbours fast.
         read_mesh: gives the cells between them, None where there are none; read when a metric asks for them.
     """
 
     coordinates: Float[np.ndarray, "point dim"]
+    order: Int32[np.ndarray, " point"] | None = None
     read_mesh: Callable[[], Mesh | None] | None = None
 
     @property
@@ -119,6 +122,9 @@ class CloudGeometry:
 
 
 Geometry = GridGeometry | CloudGeometry
+
+Part = slice | Int32[np.ndarray, " node"]
+"""Some nodes of the first axis of a grid, or some points of a cloud."""
 
 # Roundings of a node, of the one beside it and of the spacing, with room to spare.
 _ROUNDINGS = 8
@@ -164,7 +170,10 @@ class ImportanceMetric(ABC):
 
     @abstractmethod
     def update(self, frame: Float[np.ndarray, "channel *space"]) -> None:
-        """Add the next frame, which is read only and may be reused for the one after it; NaN where values miss."""
+        """Add the next frame; NaN where values miss.
+
+        It is read only, and keeps its values until the frame after it was added.
+        """
 
     @abstractmethod
     def result(self) -> Float64[np.ndarray, "map *space"]:
@@ -186,11 +195,14 @@ class RootMeanSquareMetric(ImportanceMetric):
         self._sum: Float64[np.ndarray, "map *space"] | None = None
         # How often each square was there; None where none was ever missing.
         self._counts: Int32[np.ndarray, "map *space"] | None = None
+        # What was added of the frame that is not whole yet.
+        self._added: list[tuple[slice, Part]] = []
+        self._num_added = 0
 
     def add_squares(
         self,
         squares: Float64[np.ndarray, "map *slab"],
-        part: slice = slice(None),
+        part: Part = slice(None),
         *,
         only: int | None = None,
         num_maps: int | None = None,
@@ -199,27 +211,29 @@ class RootMeanSquareMetric(ImportanceMetric):
 
         Args:
             squares: of the whole frame, or of the nodes `part` of its first axis.
-            part: which; a frame's parts come one after another.
+            part: which; each node comes once, and all of a frame before the next one.
             only: the one map that they are of, where maps come one after another, each with all its parts; all if None.
             num_maps: how many there are, where not all come together.
         """
         shape, count = self.geometry.shape, num_maps or len(squares)
-        start, stop, _ = part.indices(shape[0])
         maps = slice(0, count) if only is None else slice(only, only + 1)
         if self._sum is None:
             self._sum = np.zeros((count, *shape))
         # One NaN makes the least square NaN, which is found faster than each of them.
         if self._counts is None and np.isnan(squares.min()):
             self._counts = np.full(self._sum.shape, self.num_frames, dtype=np.int32)
-            self._counts[: maps.start] += 1
-            self._counts[maps, :start] += 1
+            for place in self._added:
+                self._counts[place] += 1
         if self._counts is not None:
             missing = np.isnan(squares)
             squares[missing] = 0.0
             self._counts[maps, part] += ~missing
         self._sum[maps, part] += squares
-        if stop == shape[0] and maps.stop == count:
+        self._added.append((maps, part))
+        self._num_added += squares.size
+        if self._num_added == self._sum.size:
             self.num_frames += 1
+            self._added, self._num_added = [], 0
 
     def result(self) -> Float64[np.ndarray, "map *space"]:
         """Return the root of the mean square; zero where nothing was added. Nothing can be added after it."""

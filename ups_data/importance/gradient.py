@@ -23,13 +23,14 @@ class GradientMetric(RootMeanSquareMetric):
         self._cloud = (
             None
             if isinstance(geometry, GridGeometry)
-            else CloudGradient(on_unit_sphere(geometry.coordinates, subject.specs))
+            else CloudGradient(on_unit_sphere(geometry.coordinates, subject.specs), geometry.order)
         )
 
     def update(self, frame: Float[np.ndarray, "channel *space"]) -> None:
         """Add the squared gradient of one frame."""
         if self._cloud is not None:
-            self.add_squares(self._cloud.squared_norm(frame.astype(np.float64)))
+            for points, squares in self._cloud.squared_norms(frame):
+                self.add_squares(squares, points)
         elif isinstance(self.geometry, GridGeometry):
             for channel, part, own, values, geometry in channel_slabs(frame, self.geometry, self.scratch):
                 squares = self._squares(values, geometry)[:, own]

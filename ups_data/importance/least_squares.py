@@ -7,9 +7,12 @@ g = A^+ b with A the sum of (x_j - x_i)(x_j - x_i)^T and b that of (x_j - x_i)(u
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Float64, Int64
+from jaxtyping import Float, Float64, Int32
+
+from ups_data.importance.neighbours import NeighbourSearch
 
 NEIGHBOURS_PER_DIM = 4
 """Neighbours of a point: 4 on a line, 8 in the plane, 12 in space."""
@@ -18,55 +21,82 @@ LEAST_EXTENT = 0.1
 """A neighbourhood that reaches less than this far in a direction, relative to its longest, is flat in it."""
 
 _BLOCK_POINTS = 2**15
+_KEPT_BYTES = 2**30
 
 
 class CloudGradient:
     """The gradient at every point of a cloud, made ready once and taken of many frames.
 
     Where a neighbourhood is flat (points of a surface in space, of a line in the plane, all of a cloud of few points)
-    only the gradient along it is known, and what is across counts as zero. Of points at one place the first is the
-    neighbour of others. A cloud of fewer places than a neighbourhood is one neighbourhood, and that of a single place
-    has gradient zero. Seams of periodic axes are not crossed.
+    only the gradient along it is known, and what is across counts as zero. Of points at one place one is the neighbour
+    of others, see `NeighbourSearch`. A cloud of fewer places than a neighbourhood is one neighbourhood, and that of a
+    single place has gradient zero. Seams of periodic axes are not crossed.
 
-    Memory: 4 bytes a neighbour, 8 D^2 + 8 bytes for A^+ and the scale, a point (128 bytes in space, 72 in the plane),
-    the sorted points and the search tree while it is made ready, and blocks of 32,768 points.
+    Memory: what `NeighbourSearch` and blocks of 32,768 points take, and where all of it is at most a GiB (8 million
+    points in space), 4 bytes a neighbour, 8 D^2 + 8 bytes for A^+ and the scale, a point (132 bytes in space, 76 in the
+    plane). Of larger clouds neighbours are searched for again for each frame, which takes some 20 microseconds a point.
 
     Args:
         coordinates: of the points (N, D).
+        order: points near each other in it lie near each other; see `NeighbourSearch`.
+        kept_bytes: most that may be kept from frame to frame.
     """
 
-    def __init__(self, coordinates: Float[np.ndarray, "point dim"]) -> None:
-        from scipy.spatial import cKDTree
-
-        self._coordinates = np.ascontiguousarray(coordinates, dtype=np.float64)
-        count, dims = self._coordinates.shape
-        places = first_of_each_place(self._coordinates)
+    def __init__(
+        self,
+        coordinates: Float[np.ndarray, "point dim"],
+        order: Int32[np.ndarray, " point"] | None = None,
+        *,
+        kept_bytes: int = _KEPT_BYTES,
+    ) -> None:
+        count, dims = coordinates.shape
         # The place itself is the nearest one.
-        nearest = min(NEIGHBOURS_PER_DIM * dims + 1, len(places))
-        self._neighbours = np.empty((count, nearest), dtype=np.int32)
-        self._scale = np.empty(count)
-        self._inverse = np.empty((count, dims, dims))
-        tree = cKDTree(self._coordinates[places])
-        for block in self._blocks():
-            distances, found = tree.query(self._coordinates[block], k=list(range(1, nearest + 1)))
-            self._neighbours[block] = places[found]
-            self._scale[block] = np.where(distances[:, -1] > 0, distances[:, -1], 1.0)
-            self._inverse[block] = _pseudo_inverse(self._offsets(block))
+        nearest = NEIGHBOURS_PER_DIM * dims + 1
+        self._search = NeighbourSearch(coordinates, order, num_neighbours=nearest)
+        self._runs: list[_Run] | None = None
+        if count * (4 * nearest + 8 * dims**2 + 8) <= kept_bytes:
+            self._runs = [self._prepare(run) for run in range(self._search.num_runs)]
 
-    def squared_norm(self, values: Float64[np.ndarray, "channel point"]) -> Float64[np.ndarray, "channel point"]:
-        """Return |grad u|^2 of every channel at every point; missing values are NaN and no one's neighbours."""
-        squares = np.empty_like(values)
-        for block in self._blocks():
-            offsets = self._offsets(block)
-            for channel, result in zip(values, squares, strict=True):
-                changes = channel[self._neighbours[block]] - channel[block, None]
-                inverse = self._inverse[block]
-                if np.isnan(changes).any():
-                    inverse = self._leave_out_missing(inverse, offsets, changes)
-                moments = np.einsum("pnd,pn->pd", offsets, np.nan_to_num(changes, copy=False))
-                gradient = np.einsum("pde,pe->pd", inverse, moments) / self._scale[block, None]
-                result[block] = np.where(np.isnan(channel[block]), np.nan, np.square(gradient).sum(axis=1))
-        return squares
+    def squared_norms(
+        self, frame: Float[np.ndarray, "channel point"]
+    ) -> Iterator[tuple[Int32[np.ndarray, " some"], Float64[np.ndarray, "channel some"]]]:
+        """Yield points and |grad u|^2 of every channel at them; missing values are NaN and no one's neighbours."""
+        for number in range(self._search.num_runs):
+            run = self._prepare(number) if self._runs is None else self._runs[number]
+            points = self._search.points_of(number)
+            squares = np.empty((len(frame), len(points)))
+            for block in _blocks(len(points)):
+                offsets = self._offsets(points[block], run.neighbours[block], run.scale[block])
+                for channel, result in zip(frame, squares, strict=True):
+                    values = channel[points[block]].astype(np.float64)
+                    changes = channel[run.neighbours[block]].astype(np.float64) - values[:, None]
+                    inverse = run.inverse[block]
+                    if np.isnan(changes).any():
+                        inverse = self._leave_out_missing(inverse, offsets, changes)
+                    moments = np.einsum("pnd,pn->pd", offsets, np.nan_to_num(changes, copy=False))
+                    gradient = np.einsum("pde,pe->pd", inverse, moments) / run.scale[block, None]
+                    result[block] = np.where(np.isnan(values), np.nan, np.square(gradient).sum(axis=1))
+            yield points, squares
+
+    def _prepare(self, number: int) -> _Run:
+        """Find the neighbourhoods of the points of a run."""
+        points, (neighbours, distances) = self._search.points_of(number), self._search.find(number)
+        farthest = np.where(np.isfinite(distances), distances, 0.0).max(axis=1)
+        dims = self._search.dims
+        run = _Run(neighbours, np.where(farthest > 0, farthest, 1.0), np.empty((len(points), dims, dims)))
+        for block in _blocks(len(points)):
+            run.inverse[block] = _pseudo_inverse(self._offsets(points[block], neighbours[block], run.scale[block]))
+        return run
+
+    def _offsets(
+        self,
+        points: Int32[np.ndarray, " point"],
+        neighbours: Int32[np.ndarray, "point neighbour"],
+        scale: Float64[np.ndarray, " point"],
+    ) -> Float64[np.ndarray, "point neighbour dim"]:
+        """Return the way to each neighbour in units of the way to the farthest, so that squares stay in range."""
+        ways = self._search.places_of(neighbours) - self._search.places_of(points)[:, None]
+        return ways / scale[:, None, None]
 
     @staticmethod
     def _leave_out_missing(
@@ -81,21 +111,18 @@ class CloudGradient:
         inverse[affected] = _pseudo_inverse(known)
         return inverse
 
-    def _blocks(self) -> Iterator[slice]:
-        for start in range(0, len(self._coordinates), _BLOCK_POINTS):
-            yield slice(start, start + _BLOCK_POINTS)
 
-    def _offsets(self, block: slice) -> Float64[np.ndarray, "point neighbour dim"]:
-        """Return the way to each neighbour in units of the way to the farthest, so that squares stay in range."""
-        ways = self._coordinates[self._neighbours[block]] - self._coordinates[block, None]
-        return ways / self._scale[block, None, None]
+class _Run(NamedTuple):
+    """The neighbourhoods of the points of a run: their points, the way to the farthest of them, and A^+."""
+
+    neighbours: Int32[np.ndarray, "point neighbour"]
+    scale: Float64[np.ndarray, " point"]
+    inverse: Float64[np.ndarray, "point dim dim"]
 
 
-def first_of_each_place(coordinates: Float64[np.ndarray, "point dim"]) -> Int64[np.ndarray, " place"]:
-    """Return the first of the points at each place, in order."""
-    order = np.lexsort(coordinates.T)
-    new = (np.diff(coordinates[order], axis=0) != 0).any(axis=1)
-    return np.sort(order[np.concatenate([[True], new])])
+def _blocks(count: int) -> Iterator[slice]:
+    for start in range(0, count, _BLOCK_POINTS):
+        yield slice(start, start + _BLOCK_POINTS)
 
 
 def _pseudo_inverse(offsets: Float64[np.ndarray, "point neighbour dim"]) -> Float64[np.ndarray, "point dim dim"]:

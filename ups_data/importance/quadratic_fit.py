@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float, Float64
 
 from ups_data.errors import SchemaError
-from ups_data.importance.least_squares import first_of_each_place
+from ups_data.importance.neighbours import first_of_each_place
 
 NEIGHBOURS = {1: 6, 2: 12, 3: 24}
 """Neighbours of a point, by dimensions: about twice as many as a quadratic has coefficients (2, 5, 9)."""

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float64, Int64
 
 from ups_data.errors import ConfigError, SchemaError, suggest
-from ups_data.importance.base import Geometry, ImportanceMetric, Subject
+from ups_data.importance.base import Geometry, ImportanceMetric, RootMeanSquareMetric, Subject
 from ups_data.importance.curvature import CurvatureMetric
 from ups_data.importance.custom import FunctionFactory, is_custom, load_factory
 from ups_data.importance.distance import DistanceMetric, distance_to
@@ -154,12 +154,18 @@ class ImportanceMap:
             ConfigError: a metric of the user's own gave maps of another shape, or values that are no importance.
         """
         drawn = np.flatnonzero(self._seen) if isinstance(self._seen, np.ndarray) else slice(None)
-        mixture = np.zeros(self.num_points)
         # Metrics go when they were read, then maps when they were added: of 10^8 points an array takes 800 MB.
         maps = {name: self._read_maps(name, self._metrics.pop(name), drawn) for name in tuple(self._metrics)}
+        mixture: Float64[np.ndarray, " drawn"] | None = None
         for name in tuple(maps):
-            _add_average(mixture, maps.pop(name), self._spec.metrics[name])
-        if mixture.any():
+            average = _average(maps.pop(name), self._spec.metrics[name])
+            if mixture is None:
+                mixture = average
+            elif average is not None:
+                mixture += average
+        if mixture is None:
+            mixture = np.ones(self.num_points)
+        elif mixture.any():
             mixture /= mixture.mean()
             if self._spec.exponent != 1:  # the usual one, which changes nothing and takes as long as any
                 np.power(mixture, self._spec.exponent, out=mixture)
@@ -190,7 +196,8 @@ class ImportanceMap:
         # NaN compares as False, so this refuses it too.
         if not (maps.min() >= 0 and maps.max() < np.inf):
             raise ConfigError(f"importance metric {name!r} gave values that are negative or not finite")
-        return maps
+        is_ours = type(metric).result is RootMeanSquareMetric.result
+        return maps if is_ours else maps.copy()
 
 
 def _factory(name: str) -> type[ImportanceMetric] | FunctionFactory:
@@ -214,16 +221,21 @@ def _clip(values: Float64[np.ndarray, " drawn"], clip: ClipSpec | None) -> None:
     np.minimum(values, limit, out=values)
 
 
-def _add_average(mixture: Float64[np.ndarray, " drawn"], maps: Float64[np.ndarray, "map drawn"], weight: float) -> None:
-    """Add to a mixture, in place, the mean of those maps that are not zero everywhere, each divided by its own mean."""
+def _average(maps: Float64[np.ndarray, "map drawn"], weight: float) -> Float64[np.ndarray, " drawn"] | None:
+    """Return the weighted mean of those maps that are not zero everywhere, each divided by its own mean.
+
+    It takes the memory of the maps. None where all are zero.
+    """
     means = maps.mean(axis=1)
     positive = np.flatnonzero(means > 0)
     if not positive.size:
-        return
-    for start in range(0, mixture.size, _SLICE_POINTS):
+        return None
+    # A row of several would keep all of them.
+    average = maps[0] if len(maps) == 1 else maps[positive[0]].copy()
+    average /= means[positive[0]]
+    for start in range(0, average.size, _SLICE_POINTS):
         part = slice(start, start + _SLICE_POINTS)
-        total = maps[positive[0], part] / means[positive[0]]
         for number in positive[1:]:
-            total += maps[number, part] / means[number]
-        total *= weight / positive.size
-        mixture[part] += total
+            average[part] += maps[number, part] / means[number]
+    average *= weight / positive.size
+    return average

@@ -24,9 +24,7 @@ class TemporalChangeMetric(RootMeanSquareMetric):
 
     def precede(self, frame: Float[np.ndarray, "channel *space"]) -> None:
         """Take the frame from which the first step comes."""
-        if self._previous is None:
-            self._previous = np.empty_like(frame)
-        self._previous[...] = frame
+        self._previous = frame
 
     def update(self, frame: Float[np.ndarray, "channel *space"]) -> None:
         """Add the squared change from the previous frame."""

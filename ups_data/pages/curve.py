@@ -40,13 +40,13 @@ def cloud_order(coordinates: Float[np.ndarray, "point dim"], *, curve: CurveName
     Coordinates are scaled by the longest side of the bounding box, so lengths keep their proportions; points that
     fall into one cell of the finest curve keep their order. Memory as for grids.
     """
-    lowest = coordinates.min(axis=0)
+    lowest = coordinates.min(axis=0).astype(np.float64)
     extent = float((coordinates.max(axis=0) - lowest).max()) or 1.0
     bits = _CLOUD_BITS[coordinates.shape[1]]
     keys = np.empty(len(coordinates), dtype=np.uint64)
     for start in range(0, len(coordinates), _BLOCK_POINTS):
         part = slice(start, start + _BLOCK_POINTS)
-        scaled = (coordinates[part] - lowest) / extent * (2.0**bits - 1)
+        scaled = (coordinates[part].astype(np.float64, copy=False) - lowest) / extent * (2.0**bits - 1)
         keys[part] = _keys(scaled.T.astype(np.uint64), bits, curve)
     return _sort(keys)
 

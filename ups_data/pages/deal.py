@@ -9,23 +9,26 @@ _SLICE_POINTS = 2**20
 
 
 def deal(
-    ordered: Integer[np.ndarray, " point"], *, num_pages: int, page_points: int, random: np.random.Generator
-) -> Int32[np.ndarray, "page entry"]:
-    """Deal points, given in curve order, to pages.
+    ordered: Integer[np.ndarray, " point"], table: Int32[np.ndarray, "page entry"], *, random: np.random.Generator
+) -> None:
+    """Deal points, given in curve order, to the pages of a table.
 
     The ordered list is split into runs of R = num_pages consecutive points and each page takes one point of each
     run. Within a run, consecutive pages take van der Corput positions, so that k consecutive pages
     hold points about R / k apart; a random shift a run keeps grids from aliasing with the field.
 
-    Returns:
-        Point ids (R, P), -1 where a page has no further point; points of a page stay in curve order and
-        padding stands at the end.
+    Args:
+        ordered: the points.
+        table: gets their numbers (R, P), -1 where a page has no further point; points of a page stay in curve order
+            and padding stands at the end.
+        random: gives the shifts.
     """
+    num_pages, page_points = table.shape
     num_runs = -(-ordered.size // num_pages)
     if num_runs > page_points:
         raise ValueError(f"{ordered.size} points do not fit on {num_pages} pages of {page_points}")
     shifts = random.integers(num_pages, size=num_runs)
-    table = np.full((num_pages, page_points), -1, dtype=np.int32)
+    table[:, num_runs:] = -1
     turn = van_der_corput_order(num_pages)[:, None]
     step = max(1, _SLICE_POINTS // num_pages)
     for first in range(0, num_runs, step):
@@ -35,7 +38,6 @@ def deal(
         places += runs * num_pages
         dealt = np.where(places < ordered.size, ordered[np.minimum(places, ordered.size - 1)], -1)
         table[:, first : first + runs.size] = dealt
-    return table
 
 
 def van_der_corput_order(size: int) -> Int64[np.ndarray, " size"]:

@@ -175,12 +175,14 @@ def _build_drawn(
     bands, stratum_pages = cut_strata(
         importance, order, page_points=page_points, num_strata=num_strata, block_points=block_points
     )
-    tables, mass = [], np.zeros(num_strata)
+    index = np.empty((int(stratum_pages.sum()), page_points), dtype=np.int32)
+    mass, first = np.zeros(num_strata), 0
     for stratum, pages in enumerate(stratum_pages.tolist()):
         if pages:
             points = order[bands == stratum]
-            tables.append(deal(points, num_pages=pages, page_points=page_points, random=random))
+            deal(points, index[first : first + pages], random=random)
             mass[stratum] = _sum_of(importance, points)
+            first += pages
     total = mass.sum()
     ends = np.minimum(np.cumsum(stratum_pages) * page_points, importance.size)
     layout = PageLayout(
@@ -189,7 +191,7 @@ def _build_drawn(
         stratum_pages=stratum_pages,
         stratum_mass=mass / total if total > 0 else np.diff(ends, prepend=0) / importance.size,
     )
-    return PageTable(layout=layout, index=np.concatenate(tables))
+    return PageTable(layout=layout, index=index)
 
 
 def _sum_of(importance: Float[np.ndarray, " point"], points: Integer[np.ndarray, " some"]) -> float:

@@ -6,10 +6,20 @@ import pytest
 import ups_data.importance.least_squares
 from tests.ups_data.importance.cases import cloud_of
 from ups_data.importance.least_squares import CloudGradient
+from ups_data.importance.neighbours import NeighbourSearch
+from ups_data.pages import cloud_order
+
+
+def norms_of(gradient: CloudGradient, frame: np.ndarray) -> np.ndarray:
+    norms = np.full(frame.shape, -1.0)
+    for points, squares in gradient.squared_norms(frame):
+        assert (norms[:, points] == -1).all()
+        norms[:, points] = np.sqrt(squares)
+    return norms
 
 
 def norm_of(coordinates: np.ndarray, values: np.ndarray) -> np.ndarray:
-    return np.sqrt(CloudGradient(coordinates).squared_norm(np.atleast_2d(values)))[0]
+    return norms_of(CloudGradient(coordinates), np.atleast_2d(values))[0]
 
 
 @pytest.mark.parametrize("dims", [2, 3])
@@ -96,6 +106,18 @@ def test_a_constant_has_a_gradient_of_exactly_zero() -> None:
 def test_blocks_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
     points = cloud_of(100, 2).coordinates
     values = np.random.default_rng(0).normal(size=(2, 100))
-    whole = CloudGradient(points).squared_norm(values)
+    whole = norms_of(CloudGradient(points), values)
     monkeypatch.setattr(ups_data.importance.least_squares, "_BLOCK_POINTS", 7)
-    np.testing.assert_array_equal(CloudGradient(points).squared_norm(values), whole)
+    np.testing.assert_array_equal(norms_of(CloudGradient(points), values), whole)
+
+
+def test_what_is_searched_for_again_is_what_was_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(NeighbourSearch.__init__, "__kwdefaults__", {"run_points": 40})
+    cloud = cloud_of(300, 3)
+    frames = np.random.default_rng(0).normal(size=(2, 2, 300))
+    frames[1, 0, ::7] = np.nan
+    order = cloud_order(cloud.coordinates, curve="hilbert")
+    kept, searched = (CloudGradient(cloud.coordinates, order, kept_bytes=size) for size in (2**30, 0))
+    for frame in frames:
+        np.testing.assert_array_equal(norms_of(kept, frame), norms_of(searched, frame))
+        np.testing.assert_allclose(norms_of(kept, frame), norms_of(CloudGradient(cloud.coordinates), frame), rtol=1e-9)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tests.ups_data.importance.cases import BOUNDED, cloud_of, maps_of, subject_of
+from tests.ups_data.importance.cases import BOUNDED, maps_of, subject_of
 from ups_data.importance import ImportanceMap
 from ups_data.importance.temporal_change import TemporalChangeMetric
 from ups_data.schema import ImportanceSpec
@@ -33,14 +33,3 @@ def test_the_step_that_leads_to_the_first_frame_counts_where_there_is_one() -> N
         whole.update(frame)
     assert whole.num_points == 55
     assert np.isnan(whole.result()[:9]).all()
-
-
-def test_a_buffer_that_is_used_again_does_no_harm() -> None:
-    frames = np.random.default_rng(0).normal(size=(4, 1, 10))
-    geometry = cloud_of(10, 2)
-    metric = TemporalChangeMetric(geometry, subject_of(geometry))
-    buffer = np.empty((1, 10))
-    for frame in frames:
-        buffer[...] = frame
-        metric.update(buffer)
-    np.testing.assert_array_equal(metric.result(), maps_of(TemporalChangeMetric, frames, geometry))

@@ -95,14 +95,16 @@ def test_the_mean_of_a_shorter_last_block_is_its_own() -> None:
 
 def test_a_page_covers_its_stratum_evenly() -> None:
     random = generator(seed=0, stream=Stream.DEAL)
-    table = deal(np.arange(6400), num_pages=64, page_points=100, random=random)
+    table = np.zeros((64, 100), dtype=np.int32)
+    deal(np.arange(6400), table, random=random)
     assert np.array_equal(np.sort(table.ravel()), np.arange(6400))
     runs = table // 64
     assert np.array_equal(runs, np.broadcast_to(np.arange(100), (64, 100)))
 
 
 def test_neighbouring_pages_interleave() -> None:
-    table = deal(np.arange(640), num_pages=64, page_points=10, random=generator(seed=0, stream=Stream.DEAL))
+    table = np.zeros((64, 10), dtype=np.int32)
+    deal(np.arange(640), table, random=generator(seed=0, stream=Stream.DEAL))
     places = np.sort(table[8:12] % 64, axis=0)
     # Four consecutive pages of 64 hold, in every run, points exactly a quarter of the run apart.
     assert (np.diff(places, axis=0) == 16).all()
@@ -116,7 +118,7 @@ def test_van_der_corput_order() -> None:
 
 def test_too_many_points_for_the_pages_are_refused() -> None:
     with pytest.raises(ValueError, match="11 points do not fit on 2 pages of 5"):
-        deal(np.arange(11), num_pages=2, page_points=5, random=generator(seed=0, stream=Stream.DEAL))
+        deal(np.arange(11), np.zeros((2, 5), dtype=np.int32), random=generator(seed=0, stream=Stream.DEAL))
 
 
 def test_defaults_follow_the_size() -> None:
