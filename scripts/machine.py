@@ -6,13 +6,13 @@ import os
 import platform
 from pathlib import Path
 
-import torch
-
 import ups_data
 
 
 def describe_machine() -> dict[str, str]:
     """Return processor, cores, memory, system and versions, for people."""
+    import torch  # 150 MiB, which would count where the memory of a script without it is measured
+
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
         "processor": _processor(),
