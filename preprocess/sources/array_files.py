@@ -22,6 +22,8 @@ from ups_data.errors import SourceError, suggest
 
 NPY_MAGIC = b"\x93NUMPY"
 ZIP_MAGIC = b"PK\x03\x04"
+# What of a mapped file is in memory at once while it is copied.
+_MAPPED_BYTES = 2**24
 
 
 @runtime_checkable
@@ -123,9 +125,14 @@ def _cut_mapped(
     *,
     where: str,  # noqa: ARG001  called as those that read files are
 ) -> Shaped[np.ndarray, "..."]:
-    """Copy a part of a mapped file, and let go of its pages: they would count as memory of this process."""
-    part = np.array(array[place])
-    array._mmap.madvise(mmap.MADV_DONTNEED)  # noqa: SLF001  numpy keeps the mapping nowhere else
+    """Copy a part of a mapped file, and let go of its pages on the way: they would count as memory of this process."""
+    mapped = np.asarray(array[place])
+    part = np.empty(mapped.shape, mapped.dtype)
+    source, copy = (mapped.reshape(-1), part.reshape(-1)) if mapped.flags.c_contiguous else (mapped, part)
+    length = max(1, _MAPPED_BYTES // max(1, source[:1].nbytes))
+    for start in range(0, len(source), length):
+        copy[start : start + length] = source[start : start + length]
+        array._mmap.madvise(mmap.MADV_DONTNEED)  # noqa: SLF001  numpy keeps the mapping nowhere else
     return part
 
 

@@ -62,6 +62,7 @@ class FrameReader:
                 )
             yield first, chunk
             before = (chunk, checksum(chunk.data)) if self._length == 1 < self.num_frames else None
+            del chunk  # before the next one is read
 
     def _read(self, start: int, stop: int, *, check: bool) -> Float[np.ndarray, "time channel *space"]:
         if self._kept is not None:

@@ -70,6 +70,7 @@ def measure_blocks(
                 _refuse_nothing_to_draw(bench, trajectory, ranges[ended], importance)
                 yield importance.result(measures)
                 ended += 1
+        del chunk, frame  # before the next ones are read
 
 
 def _begin_block(

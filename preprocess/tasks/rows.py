@@ -78,6 +78,7 @@ class TaskRows:
                     self._writers[VALUES].append(pages)
                 if FIELDS in self._writers and number < own_stop:
                     self._writers[FIELDS].append(frame)
+            del chunk, frame  # before the next ones are read
 
     def close(self) -> None:
         """Check that all rows came."""
