@@ -60,8 +60,10 @@ class FrameReader:
                     f"{self._source.name}: {self._info.item}, frame {first} was read into the memory of frame "
                     f"{first - 1}: what `read_frames` returned before must keep its values"
                 )
+            before = None
             yield first, chunk
-            before = (chunk, checksum(chunk.data)) if self._length == 1 < self.num_frames else None
+            if self._length == 1 and first + 1 < self.num_frames:
+                before = (chunk, checksum(chunk.data))
             del chunk  # before the next one is read
 
     def _read(self, start: int, stop: int, *, check: bool) -> Float[np.ndarray, "time channel *space"]:

@@ -59,18 +59,20 @@ def measure_blocks(
                     recent = deque(maxlen=begun[-1].num_preceding)
             if not is_last and 1 < len(chunk) <= place + (recent.maxlen or 0):
                 frame = frame.copy()  # noqa: PLW2901  what outlives its chunk must not keep all of it
-            for importance in begun:
-                importance.update(frame)
             if bench.counted[trajectory]:
                 statistics.update(frame, recent[-1] if recent else None)
             recent.append(frame)
+            for importance in begun:
+                importance.update(frame)
             number += 1
-            while begun and sum(ranges[ended]) == number:
-                importance = begun.popleft()
-                _refuse_nothing_to_draw(bench, trajectory, ranges[ended], importance)
-                yield importance.result(measures)
+            while number < frames.num_frames and sum(ranges[ended]) == number:
+                yield _end_block(bench, trajectory, ranges[ended], begun.popleft(), measures)
                 ended += 1
         del chunk, frame  # before the next ones are read
+    recent.clear()  # before what ended with the last frame is dealt with
+    while begun:
+        yield _end_block(bench, trajectory, ranges[ended], begun.popleft(), measures)
+        ended += 1
 
 
 def _begin_block(
@@ -89,12 +91,18 @@ def _begin_block(
     return importance
 
 
-def _refuse_nothing_to_draw(
-    bench: Workbench, trajectory: int, frames: tuple[int, int], importance: ImportanceMap | KnownImportance
-) -> None:
+def _end_block(
+    bench: Workbench,
+    trajectory: int,
+    frames: tuple[int, int],
+    importance: ImportanceMap | KnownImportance,
+    measures: Float64[np.ndarray, " point"] | None,
+) -> Float64[np.ndarray, " point"]:
+    """Return the map of a block of frames, if it has anything to draw."""
     if not importance.num_points:
         source, (start, count) = bench.source, frames
         raise SourceError(
             f"{source.name}: {source.trajectories[trajectory].item} lacks every value of frames {start} to "
             f"{start + count - 1}, so there is nothing to draw; leave these frames or the trajectory out"
         )
+    return importance.result(measures)

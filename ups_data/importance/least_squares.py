@@ -56,6 +56,7 @@ class CloudGradient:
         self._runs: list[_Run] | None = None
         if count * (4 * nearest + 8 * dims**2 + 8) <= kept_bytes:
             self._runs = [self._prepare(run) for run in range(self._search.num_runs)]
+            self._search.forget()
 
     def squared_norms(
         self, frame: Float[np.ndarray, "channel point"]
@@ -77,6 +78,7 @@ class CloudGradient:
                     gradient = np.einsum("pde,pe->pd", inverse, moments) / run.scale[block, None]
                     result[block] = np.where(np.isnan(values), np.nan, np.square(gradient).sum(axis=1))
             yield points, squares
+        self._search.forget()
 
     def _prepare(self, number: int) -> _Run:
         """Find the neighbourhoods of the points of a run."""

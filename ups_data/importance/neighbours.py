@@ -108,6 +108,10 @@ class NeighbourSearch:
         np.copyto(nearest.points, points[:, None], where=np.isinf(nearest.distances))
         return nearest
 
+    def forget(self) -> None:
+        """Let go of the search trees; they are made again when they are needed."""
+        self._trees.clear()
+
     def places_of(self, points: Int32[np.ndarray, "*rest"]) -> Float64[np.ndarray, "*rest dim"]:
         """Return where points lie."""
         return self._coordinates[points].astype(np.float64, copy=False)

@@ -128,7 +128,8 @@ class ImportanceMap:
 
     def update(self, frame: Float[np.ndarray, "channel *space"]) -> None:
         """Add the next frame; NaN where values are missing."""
-        for metric in self._metrics.values():
+        # Those that look back come first: the frame before can go when they had this one.
+        for metric in sorted(self._metrics.values(), key=_looks_back, reverse=True):
             metric.update(frame)
         if self._seen is True:
             return
@@ -198,6 +199,10 @@ class ImportanceMap:
             raise ConfigError(f"importance metric {name!r} gave values that are negative or not finite")
         is_ours = type(metric).result is RootMeanSquareMetric.result
         return maps if is_ours else maps.copy()
+
+
+def _looks_back(metric: ImportanceMetric) -> bool:
+    return type(metric).precede is not ImportanceMetric.precede
 
 
 def _factory(name: str) -> type[ImportanceMetric] | FunctionFactory:
