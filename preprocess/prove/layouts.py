@@ -290,8 +290,9 @@ class _Trial:
         store, curve = self._store, self._store.manifest.layout.curve
         if store.manifest.geometry.kind != "grid":
             coordinates = store.coordinates(trajectory)
-            geometry = CloudGeometry(coordinates=coordinates, read_mesh=partial(store.mesh, trajectory))
-            return geometry, cloud_order(coordinates, curve=curve)
+            order = cloud_order(coordinates, curve=curve)
+            mesh = partial(store.mesh, trajectory)
+            return CloudGeometry(coordinates=coordinates, order=order, read_mesh=mesh), order
         axes = store.manifest.geometry.axes
         periods = tuple(axis.upper - axis.lower if axis.periodic else None for axis in axes)
         return GridGeometry(axes=store.axes(trajectory), periods=periods), grid_order(

@@ -49,13 +49,13 @@ class NeighbourSearch:
     other runs are asked only where their boxes come nearer than that. The first place that a point finds is its own.
     Of points at one place the first of its run is the neighbour of others, whichever run that is.
 
-    Memory: some 100 bytes a point of a run, and 60 a point for each of 32 trees; nothing that grows with the cloud but
-    64 bytes a run.
+    Memory: some 500 bytes a point of a run, and 40 a point of the 32 runs whose trees are kept; nothing that grows with
+    the cloud but 64 bytes a run.
 
     Args:
         coordinates: of the points (N, D).
         order: the points such that those near each other in it lie near each other, as along a space-filling curve;
-            as they come if None. Any order gives the same neighbours: this one makes it fast.
+            as they come if None. With any order neighbours are as near: this one makes the search fast.
         num_neighbours: how many places are wanted, the point's own included; 2 or more.
         run_points: points of a run.
 
