@@ -7,7 +7,7 @@ those that it builds upon, and twice.
 Memory of one process does not grow with the number of frames or trajectories. It is about 100 MB for Python and its
 libraries; a chunk of frames twice, as the source gives it and as it is stored (256 MiB each, or one frame where that is
 larger); a MiB of rows of each array, or a row that is larger; and while a trajectory is laid out, importance, order
-and pages: with the default recipe and one channel of float32 about 30 bytes a point on grids and 36 on clouds, and 24
+and pages: with the default recipe and one channel of float32 about 30 bytes a point on grids and 40 on clouds, and 24
 for each further channel (`scripts/study_memory.py`). Clouds of up to 8 million points take up to a GiB more, so that
 neighbours are searched for once, and those of longitudes and latitudes 24 bytes a point for their places on a sphere.
 

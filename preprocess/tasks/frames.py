@@ -55,7 +55,7 @@ class FrameReader:
         before: tuple[Float[np.ndarray, "1 channel *space"], bytes] | None = None
         for first in range(0, self.num_frames, self._length):
             chunk = self._read(first, min(first + self._length, self.num_frames), check=True)
-            if before and np.may_share_memory(before[0], chunk) and checksum(before[0].data) != before[1]:
+            if before and np.may_share_memory(before[0], chunk) and _seal(before[0]) != before[1]:
                 raise SourceError(
                     f"{self._source.name}: {self._info.item}, frame {first} was read into the memory of frame "
                     f"{first - 1}: what `read_frames` returned before must keep its values"
@@ -63,7 +63,7 @@ class FrameReader:
             before = None
             yield first, chunk
             if self._length == 1 and first + 1 < self.num_frames:
-                before = (chunk, checksum(chunk.data))
+                before = (chunk, _seal(chunk))
             del chunk  # before the next one is read
 
     def _read(self, start: int, stop: int, *, check: bool) -> Float[np.ndarray, "time channel *space"]:
@@ -132,6 +132,11 @@ class FrameReader:
             f"{int((~sound).sum())} of {sound.size} values of this block are not finite or over {MAX_SIZE:g} in size. "
             f"Mend the source, or declare what is missing where its format can: missing values are never filled"
         )
+
+
+def _seal(chunk: Float[np.ndarray, "time channel *space"]) -> bytes:
+    # As bytes, which are checked part by part: of frames in one piece the whole would be copied.
+    return checksum(chunk.reshape(-1).view(np.uint8).data)
 
 
 def _all_sound(

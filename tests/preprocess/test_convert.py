@@ -169,18 +169,20 @@ def test_strided_transposed_and_read_only_arrays_convert(tmp_path):
     np.testing.assert_array_equal(store.read_dense(0, range(6)), np.ascontiguousarray(strided).reshape(6, 2, -1))
 
 
+class Reusing(MemorySource):
+    """Reads every block, of two frames at most, into the same memory."""
+
+    def read_frames(self, trajectory, start, stop):
+        assert stop - start <= 2
+        self.buffer = getattr(self, "buffer", np.empty_like(self.frames[trajectory][:2]))
+        self.buffer[: stop - start] = super().read_frames(trajectory, start, stop)
+        return self.buffer[: stop - start]
+
+
 def test_a_source_may_reuse_its_buffer(tmp_path, monkeypatch):
     """A trajectory in several blocks, read twice, each block into the same memory."""
     monkeypatch.setattr("preprocess.partition.BLOCK_BYTES", 5000)
     frames = wave_frames((25, 20), num_frames=9)
-
-    class Reusing(MemorySource):
-        buffer = np.empty((2, 1, 25, 20), dtype="float32")
-
-        def read_frames(self, trajectory, start, stop):
-            assert stop - start <= 2
-            self.buffer[: stop - start] = frames[start:stop]
-            return self.buffer[: stop - start]
 
     store = make_store(Reusing.grid([frames]), tmp_path / "s")
     np.testing.assert_array_equal(store.read_dense(0, range(9)), frames.reshape(9, 1, -1))
@@ -193,13 +195,6 @@ def test_a_source_that_loses_the_frame_before_is_refused(tmp_path, monkeypatch):
     """Large frames come one by one, and are not copied."""
     monkeypatch.setattr("preprocess.partition.BLOCK_BYTES", 3000)
     frames = wave_frames((25, 20), num_frames=3)
-
-    class Reusing(MemorySource):
-        buffer = np.empty((1, 1, 25, 20), dtype="float32")
-
-        def read_frames(self, trajectory, start, stop):
-            self.buffer[...] = frames[start:stop]
-            return self.buffer
 
     with pytest.raises(
         SourceError, match=r"array\[0\], frame 1 was read into the memory of frame 0: what `read_frames`"

@@ -34,7 +34,7 @@ class CloudGradient:
 
     Memory: what `NeighbourSearch` and blocks of 32,768 points take, and where all of it is at most a GiB (8 million
     points in space), 4 bytes a neighbour, 8 D^2 + 8 bytes for A^+ and the scale, a point (132 bytes in space, 76 in the
-    plane). Of larger clouds neighbours are searched for again for each frame, which takes some 20 microseconds a point.
+    plane). Of larger clouds neighbours are searched for again for each frame, which takes some 15 microseconds a point.
 
     Args:
         coordinates: of the points (N, D).
