@@ -186,7 +186,7 @@ class _Work:
         # A run that was done before has nothing to report.
         shown(result.records[-1])
         dataset = open_test_split(config, self._open_store())
-        batch = collate_samples([dataset[example_of(dataset)]]).to(next(result.model.parameters()).device)
+        batch = collate_samples([dataset[example_of(dataset)]]).to(result.model.device)
         result.model.eval()
         with torch.no_grad():
             predicted = batch.denormalize(result.model.predict(batch))[0, 0, :, 0]

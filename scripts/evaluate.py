@@ -57,9 +57,8 @@ def evaluate_checkpoint(
     tests = open_tests(data, header.statistics, split=split)
     for dataset in tests.values():
         header.problem.check_data(dataset)
-    chosen = find_device(device)
-    model = checkpoint.build_model().to(chosen)
-    return DenseErrors.over({name: evaluate(model, dataset, device=chosen) for name, dataset in tests.items()})
+    model = checkpoint.build_model().to(find_device(device))
+    return DenseErrors.over({name: evaluate(model, dataset) for name, dataset in tests.items()})
 
 
 if __name__ == "__main__":

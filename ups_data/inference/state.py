@@ -218,7 +218,7 @@ def _without_queries(sample: SparseSample) -> SparseSample:
 
 
 def _batch_of(sample: SparseSample, model: NeuralOperator) -> SparseBatch:
-    return collate_samples([sample]).to(next(model.parameters()).device)
+    return collate_samples([sample]).to(model.device)
 
 
 def _predicted_inputs(model: NeuralOperator) -> tuple[int, ...]:

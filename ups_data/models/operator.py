@@ -78,6 +78,11 @@ class NeuralOperator(torch.nn.Module):
         self.register_buffer("parameter_mean", torch.tensor(problem.parameter_mean), persistent=False)
         self.register_buffer("parameter_scale", torch.tensor(problem.parameter_scale), persistent=False)
 
+    @property
+    def device(self) -> torch.device:
+        """Where the weights lie; batches must be brought there."""
+        return next(self.parameters()).device
+
     def encode(self, batch: SparseBatch) -> Lattice:
         """Encode the whole input of a batch to tokens (B, L, E).
 

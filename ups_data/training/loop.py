@@ -257,7 +257,7 @@ class _Run:
             count = min(self.config.data.test_samples or len(dataset), len(dataset))
             samples = np.linspace(0, len(dataset) - 1, count).round().astype(int).tolist()
             own = samples[rank::world_size]
-            found = evaluate(model, dataset, samples=own, device=self.device) if own else None
+            found = evaluate(model, dataset, samples=own) if own else None
             parts[name] = self._put_together(found)
         return DenseErrors.over(parts)
 

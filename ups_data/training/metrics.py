@@ -71,17 +71,15 @@ def evaluate(
     *,
     samples: Sequence[int] | None = None,
     batch_size: int = 4,
-    device: torch.device | str = "cpu",
     query_chunk: int = 65536,
 ) -> DenseErrors:
     """Evaluate on every point of every sample, whatever the model was trained on.
 
     Args:
-        model: put into evaluation mode, and back.
+        model: put into evaluation mode, and back; computes where it lies.
         dataset: drawn by a `DenseSampler`.
         samples: numbers of the samples to evaluate on; all if None.
         batch_size: samples at a time.
-        device: where to compute.
         query_chunk: points decoded at a time, which bounds the memory.
 
     Raises:
@@ -94,8 +92,8 @@ def evaluate(
     chosen = range(len(dataset)) if samples is None else samples
     errors: list[dict[str, Float[torch.Tensor, " batch"]]] = []
     for start in range(0, len(chosen), batch_size):
-        batch = collate_samples([dataset[index] for index in chosen[start : start + batch_size]]).to(device)
-        errors.append(_errors_by_sample(model, batch, query_chunk))
+        batch = collate_samples([dataset[index] for index in chosen[start : start + batch_size]])
+        errors.append(_errors_by_sample(model, batch.to(model.device), query_chunk))
     model.train(was_training)
     means = {key: float(torch.cat([part[key] for part in errors]).mean()) for key in errors[0]}
     names = [field.name for field in model.problem.target_fields]

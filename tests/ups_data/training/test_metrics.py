@@ -49,3 +49,12 @@ def test_the_mode_of_the_model_is_left_as_it_was(stores: Mapping[str, ups_data.S
     assert not model.training
     assert all(part.grad is None for part in model.parameters())
     assert torch.is_grad_enabled()
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU and a torch with CUDA")
+@pytest.mark.parametrize("geometry", ["plane", "cloud"])
+def test_a_model_on_a_gpu_is_evaluated_there(stores: Mapping[str, ups_data.Store], geometry: str) -> None:
+    dataset = dataset_of(stores[geometry], ups_data.DenseSampler())
+    model = model_of(dataset)
+    expected = evaluate(model, dataset).relative_l2
+    assert evaluate(model.to("cuda"), dataset).relative_l2 == pytest.approx(expected, rel=1e-3)

@@ -229,8 +229,9 @@ def test_errors_are_those_of_each_store_and_of_all_samples(make: Callable[..., T
     checkpoint = Checkpoint.load(tmp_path / CHECKPOINT_NAME)
     tests = open_tests(checkpoint.header.config.data, checkpoint.header.statistics)
     assert list(tests) == ["calm", "wild"]
+    model = checkpoint.build_model().to(result.model.device)
     for name, dataset in tests.items():
-        assert evaluate(checkpoint.build_model(), dataset, samples=[0, 2]) == result.errors.stores[str(name)]
+        assert evaluate(model, dataset, samples=[0, 2]) == result.errors.stores[str(name)]
     assert result.errors.num_samples == 4
     parts = result.errors.stores.values()
     assert result.errors.relative_l2 == pytest.approx(np.mean([part.relative_l2 for part in parts]))
