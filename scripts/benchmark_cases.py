@@ -80,6 +80,13 @@ CASES: dict[str, Case] = {
         model=_GRID,
         what="2-D Burgers, 256 x 256, batches of 2",
     ),
+    "many-planes": Case(
+        recipe="burgers",
+        made={"num_trajectories": 16, "num_frames": 17},
+        batch_size=32,
+        model=_GRID,
+        what="2-D Burgers, 256 x 256, batches of 32: work enough for a GPU",
+    ),
     "large-plane": Case(
         recipe="turbulence",
         made={"num_trajectories": 2, "num_frames": 5, "resolution": 512},

@@ -19,7 +19,7 @@ from ups_data.feedback import Feedback, Learner
 from ups_data.loader_stats import LoaderStats
 from ups_data.mixture import MixtureDataset, members_of
 from ups_data.order import BatchOrder, BlendOrder, MixtureOrder, Shuffle, StreamShuffle, epoch_samples
-from ups_data.workers import begin_worker, describe_deaths, end_workers, watch_workers
+from ups_data.workers import begin_worker, describe_deaths, end_workers, spare_garbage, watch_workers
 
 _Context = str | BaseContext | None
 _OPTIONS = (
@@ -206,7 +206,8 @@ class QueryLoader:
 
     def _begin(self) -> Iterator[list[SparseBatch]]:
         try:
-            batches = iter(self._loader)
+            with spare_garbage():
+                batches = iter(self._loader)
         except Exception as error:
             raise self._describe(f"{type(error).__name__}: {error}") from error
         if self._loader.num_workers:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import FrameType
@@ -55,6 +56,23 @@ def _end_with_parent() -> None:
     if parent is not None:
         parent.join()
         os._exit(1)
+
+
+@contextmanager
+def spare_garbage() -> Iterator[None]:
+    """Let workers that are forked inside not collect what this process left behind.
+
+    A forked process has a copy of all objects. Were its collector to find some that nothing refers to any more, it
+    would end them a second time: memory of a GPU ends such a worker (CUDA knows no forks), a DataLoader's iterator
+    complains. Objects that are frozen are never collected; this process goes on to collect them afterwards.
+    """
+    frozen_before = gc.get_freeze_count() > 0
+    gc.freeze()
+    try:
+        yield
+    finally:
+        if not frozen_before:  # by somebody who wants to keep it so
+            gc.unfreeze()
 
 
 def watch_workers() -> None:

@@ -3,6 +3,7 @@
 Without a GPU the pass-through and the fetching ahead are tested, and not streams and events.
 """
 
+import gc
 import json
 
 import pytest
@@ -111,6 +112,20 @@ def test_a_batch_is_pinned_whole_and_copied_as_one(grid_store: ups_data.Store, e
     torch.cuda.synchronize()
     assert moved.inputs.untyped_storage().data_ptr() == moved.buffer.untyped_storage().data_ptr()
     assert content(moved.to("cpu")) == expected[0]
+
+
+@needs_gpu
+def test_batches_left_behind_do_not_end_forked_workers(grid_store: ups_data.Store, expected: list[bytes]) -> None:
+    """What a cell of a notebook leaves in a cycle must not be freed by workers that begin later."""
+    gc.disable()
+    try:
+        left: list[object] = list(ups_data.DeviceLoader(build(grid_store), "cuda"))
+        left.append(left)
+        del left
+        workers = {"num_workers": 2, "multiprocessing_context": "fork", "worker_init_fn": lambda _: gc.collect()}
+        assert [content(batch) for batch in build(grid_store, **workers)] == expected[:3]
+    finally:
+        gc.enable()
 
 
 def test_wrong_devices_are_refused(grid_store: ups_data.Store) -> None:

@@ -158,3 +158,38 @@ def test_workers_that_cannot_start_are_told(grid_store: ups_data.Store) -> None:
     loader = build(grid_store, sampler, num_workers=1, multiprocessing_context="spawn")
     with pytest.raises(WorkerError, match=r"the workers failed before batch 0 of epoch 0 came.*pickle"):
         next(iter(loader))
+
+
+class Left:
+    """Garbage once nothing else refers to it: only the collector finds it, and it notes who that was."""
+
+    def __init__(self, found_by: Path) -> None:
+        self.itself, self.found_by = self, found_by
+
+    def __del__(self) -> None:
+        with self.found_by.open("a") as file:
+            file.write(f"{os.getpid()}\n")
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_workers_do_not_collect_what_this_process_left(
+    frozen: bool, grid_store: ups_data.Store, tmp_path: Path
+) -> None:
+    """Tensors of a GPU that are freed in a forked process end it."""
+    gc.collect()
+    gc.disable()
+    try:
+        if frozen:
+            gc.freeze()
+        count = gc.get_freeze_count()
+        Left(tmp_path / "found")
+        loader = build(grid_store, FailingSampler(gc.collect))
+        batches = [batch for _ in range(2) for batch in loader]
+        assert len(batches) == 2 * len(loader)
+        assert not (tmp_path / "found").exists()
+        assert gc.get_freeze_count() >= count if frozen else gc.get_freeze_count() == count
+    finally:
+        gc.unfreeze()
+        gc.enable()
+    gc.collect()
+    assert (tmp_path / "found").read_text() == f"{os.getpid()}\n"
