@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Shaped
+from jaxtyping import Float, Float64, Shaped
 from numpy.typing import DTypeLike
 
 
@@ -28,3 +28,15 @@ class Scratch:
         if memory is None or memory.size < size:
             memory = self._memory[name] = np.empty(size, dtype=np.uint8)
         return memory[:size].view(kind).reshape(shape)
+
+    def difference(
+        self, values: Float[np.ndarray, "*shape"], minus: Float[np.ndarray, "*shape"]
+    ) -> Float64[np.ndarray, "*shape"]:
+        """Return one array less another in float64, which holds until the next one."""
+        result = self.take("difference", values.shape)
+        if values.dtype != np.float64:
+            # Converted whole: NumPy would do so in short pieces on the way, which takes longer.
+            other = self.take("minus", minus.shape)
+            result[...], other[...] = values, minus
+            values, minus = result, other
+        return np.subtract(values, minus, out=result)

@@ -64,13 +64,13 @@ class Moments:
         length, scratch = max(1, _PART_VALUES // len(values)), scratch or Scratch()
         for start in range(0, flat.shape[1], length):
             stop = min(start + length, flat.shape[1])
-            part = scratch.take("part", (len(values), stop - start))
             if other is None:
                 # Their extremes are those of the values as they are, which are half as long.
                 extremes = flat[:, start:stop]
+                part = scratch.take("part", extremes.shape)
                 part[...] = extremes
             else:
-                extremes = np.subtract(flat[:, start:stop], other[:, start:stop], out=part, dtype=np.float64)
+                extremes = part = scratch.difference(flat[:, start:stop], other[:, start:stop])
             found = cls._of_part(part, extremes.min(axis=1), extremes.max(axis=1))
             moments = found if not start else moments.merge(found)
         return moments

@@ -33,7 +33,6 @@ class TemporalChangeMetric(RootMeanSquareMetric):
             length = max(1, _SLAB_VALUES // max(1, frame[:, 0].size))
             for start in range(0, size, length):
                 part = slice(start, min(start + length, size))
-                change = self.scratch.take("change", frame[:, part].shape)
-                np.subtract(frame[:, part], self._previous[:, part], out=change, dtype=np.float64)
+                change = self.scratch.difference(frame[:, part], self._previous[:, part])
                 self.add_squares(np.square(change, out=change), part)
         self.precede(frame)

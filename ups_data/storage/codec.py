@@ -90,8 +90,8 @@ class ChunkCodec:
         """
         # No line of Python a chunk: there are hundreds of thousands of short ones in a shard.
         values = struct.iter_unpack(f"{self.chunk_bytes}s{CRC_BYTES}x", chunks.data)
-        checksums = np.fromiter(itertools.starmap(google_crc32c.value, values), dtype="<u4", count=len(chunks))
-        chunks[:, self.chunk_bytes :] = checksums.view(np.uint8).reshape(-1, CRC_BYTES)
+        checksums = struct.pack(f"<{len(chunks)}I", *itertools.starmap(google_crc32c.value, values))
+        chunks[:, self.chunk_bytes :] = np.frombuffer(checksums, np.uint8).reshape(-1, CRC_BYTES)
 
     def decode_run(
         self,

@@ -154,12 +154,12 @@ class ShardEncoder:
         """Write what is left, and the index."""
         if self._slab is not None and self._filled:
             self._flush(self._slab[: self._filled])
-        size = self._codec.encoded_bytes
-        lengths = np.array(self._lengths, dtype=np.uint64) if size is None else np.full(self._num_rows, size, np.uint64)
-        index = np.full((self._spec.rows_per_shard, 2), MISSING, dtype="<u8")
-        index[: len(lengths), 1] = lengths
-        np.cumsum(lengths[:-1], out=index[1 : len(lengths), 0])
-        index[0, 0] = 0
+        size, rows = self._codec.encoded_bytes, slice(0, self._num_rows)
+        index = np.empty((self._spec.rows_per_shard, 2), dtype="<u8")
+        index[rows, 1] = self._lengths if size is None else size
+        np.cumsum(index[rows, 1], out=index[rows, 0])
+        index[rows, 0] -= index[rows, 1]  # where a row begins, not where it ends
+        index[self._num_rows :] = MISSING
         content = index.reshape(-1).view(np.uint8).data
         self._write(content)
         self._write(checksum(content))
