@@ -60,7 +60,7 @@ class Moments:
         """
         flat = values.reshape(len(values), -1)
         other = None if minus is None else minus.reshape(len(minus), -1)
-        moments = cls.empty(len(values))
+        moments: Moments | None = None
         length, scratch = max(1, _PART_VALUES // len(values)), scratch or Scratch()
         for start in range(0, flat.shape[1], length):
             stop = min(start + length, flat.shape[1])
@@ -72,8 +72,8 @@ class Moments:
             else:
                 extremes = part = scratch.difference(flat[:, start:stop], other[:, start:stop])
             found = cls._of_part(part, extremes.min(axis=1), extremes.max(axis=1))
-            moments = found if not start else moments.merge(found)
-        return moments
+            moments = found if moments is None else moments.merge(found)
+        return cls.empty(len(values)) if moments is None else moments
 
     @classmethod
     def _of_part(
