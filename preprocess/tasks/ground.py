@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -14,6 +14,7 @@ from preprocess.tasks.frames import MAX_SIZE
 from ups_data.coordinates import check_axis, grid_measures
 from ups_data.errors import SourceError
 from ups_data.importance import CloudGeometry, Geometry, GridGeometry
+from ups_data.importance.base import SHARED_POINTS
 from ups_data.pages import cloud_order, grid_order
 
 
@@ -39,6 +40,8 @@ class GroundReader:
         self._bench = bench
         # Of the last shape only: of 10^8 points it takes 400 MB.
         self._grid_order: tuple[tuple[int, ...], Int32[np.ndarray, " point"]] | None = None
+        # The last cloud, unless it is large: many data sets have one for all trajectories.
+        self._cloud: CloudGeometry | None = None
 
     def read(self, trajectory: int) -> Ground:
         """Read that of one trajectory.
@@ -62,9 +65,17 @@ class GroundReader:
                 raise SourceError(
                     f"{where}: coordinates must be finite and of shape {(info.num_points, len(source.axes))}"
                 )
+            cloud = self._cloud
+            if cloud is None or not np.array_equal(cloud.coordinates, coordinates):
+                if is_small := info.num_points <= SHARED_POINTS:
+                    coordinates = coordinates.copy()  # a source may read the next ones into the same memory
+                order = cloud_order(coordinates, curve=curve)
+                cloud = CloudGeometry(coordinates=coordinates, order=order, folder=self._bench.folder)
+                self._cloud = cloud if is_small else None
+            assert cloud.order is not None
+            # Its own coordinates: 0 and -0 are equal, and stored as they are.
             cells = partial(source.read_mesh, trajectory)
-            order = cloud_order(coordinates, curve=curve)
-            return CloudGeometry(coordinates=coordinates, order=order, read_mesh=cells), order
+            return replace(cloud, coordinates=coordinates, read_mesh=cells), cloud.order
         parts = tuple(np.asarray(part, dtype=np.float64) for part in source.read_coordinates(trajectory))
         _check_grid(source, info, parts, where)
         if self._grid_order is None or self._grid_order[0] != info.shape:

@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import ClassVar
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 from jaxtyping import Float, Float64, Int32
@@ -22,6 +23,11 @@ from jaxtyping import Float, Float64, Int32
 from ups_data.mesh import Mesh
 from ups_data.schema import AxisSpec, BoundarySpec, FieldSpec, GeometryKind
 from ups_data.scratch import Scratch
+
+Made = TypeVar("Made")
+
+SHARED_POINTS = 2**22
+"""Points of a cloud of which no more is kept than is in use; of smaller ones what was made is kept for later."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,11 +110,26 @@ class CloudGeometry:
         order: the points such that those near each other in it lie near each other, as along a space-filling curve;
             None where it is not known. It makes the search for neighbours fast.
         read_mesh: gives the cells between them, None where there are none; read when a metric asks for them.
+        folder: where a metric may keep a temporary file; the system's folder for them if None.
     """
 
     coordinates: Float[np.ndarray, "point dim"]
     order: Int32[np.ndarray, " point"] | None = None
     read_mesh: Callable[[], Mesh | None] | None = None
+    folder: Path | None = None
+    _made: dict[Hashable, Any] = field(default_factory=dict, repr=False)
+
+    def once(self, key: Hashable, make: Callable[[], Made]) -> Made:
+        """Return what is made of the points, the same for all metrics that ask for it by one key.
+
+        Where there are more than `SHARED_POINTS` it is made for each, and let go with it: it may be large.
+        """
+        if self.size > SHARED_POINTS:
+            return make()
+        if key not in self._made:
+            self._made[key] = make()
+        made: Made = self._made[key]
+        return made
 
     @property
     def shape(self) -> tuple[int, ...]:

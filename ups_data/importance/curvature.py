@@ -20,13 +20,19 @@ class CurvatureMetric(RootMeanSquareMetric):
     after the other; by least squares of a quadratic over the nearest neighbours on scattered points. On a sphere, with
     h = cos(latitude), the second covariant derivatives: H_ll = u_ll / h^2 + h'/h u_p and H_lp = d/dp (u_l / h).
 
-    Raises:
-        SchemaError: scattered points whose neighbours determine no quadratic, as those of a surface in space.
+    `update` raises a `SchemaError` for scattered points whose neighbours determine no quadratic, as those of a surface
+    in space.
     """
 
     def __init__(self, geometry: Geometry, subject: Subject) -> None:
         super().__init__(geometry, subject)
-        self._cloud = None if isinstance(geometry, GridGeometry) else CloudHessian(geometry.coordinates)
+        self._cloud = (
+            None
+            if isinstance(geometry, GridGeometry)
+            else geometry.once(
+                CloudHessian, lambda: CloudHessian(geometry.coordinates, geometry.order, geometry.folder)
+            )
+        )
 
     @classmethod
     def objection(cls, subject: Subject) -> str | None:
@@ -38,7 +44,8 @@ class CurvatureMetric(RootMeanSquareMetric):
     def update(self, frame: Float[np.ndarray, "channel *space"]) -> None:
         """Add the squared second derivatives of one frame."""
         if self._cloud is not None:
-            self.add_squares(self._cloud.squared_norm(frame.astype(np.float64)))
+            for points, squares in self._cloud.squared_norms(frame):
+                self.add_squares(squares, points)
         elif isinstance(self.geometry, GridGeometry):
             for channel, part, own, values, geometry in channel_slabs(frame, self.geometry, self.scratch):
                 squares = _squared_norm(values, Arcs.of(geometry, self.subject.specs))[:, own]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float, Float64
 
-from ups_data.importance.base import Geometry, GridGeometry, RootMeanSquareMetric, Subject
+from ups_data.importance.base import CloudGeometry, Geometry, GridGeometry, RootMeanSquareMetric, Subject
 from ups_data.importance.differences import channel_slabs, even_squared_gradient
 from ups_data.importance.least_squares import CloudGradient
 from ups_data.importance.sphere import Arcs, on_unit_sphere
@@ -23,7 +23,7 @@ class GradientMetric(RootMeanSquareMetric):
         self._cloud = (
             None
             if isinstance(geometry, GridGeometry)
-            else CloudGradient(on_unit_sphere(geometry.coordinates, subject.specs), geometry.order)
+            else geometry.once((CloudGradient, subject.specs), lambda: _on_cloud(geometry, subject))
         )
 
     def update(self, frame: Float[np.ndarray, "channel *space"]) -> None:
@@ -63,3 +63,7 @@ class GradientMetric(RootMeanSquareMetric):
             if axis:
                 squares += memory
         return arcs.fill_poles(squares, values)
+
+
+def _on_cloud(geometry: CloudGeometry, subject: Subject) -> CloudGradient:
+    return CloudGradient(on_unit_sphere(geometry.coordinates, subject.specs), geometry.order, geometry.folder)

@@ -7,11 +7,13 @@ g = A^+ b with A the sum of (x_j - x_i)(x_j - x_i)^T and b that of (x_j - x_i)(u
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Float64, Int32
 
+from ups_data.importance.kept_runs import KeptRuns
 from ups_data.importance.neighbours import NeighbourSearch
 
 NEIGHBOURS_PER_DIM = 4
@@ -21,7 +23,6 @@ LEAST_EXTENT = 0.1
 """A neighbourhood that reaches less than this far in a direction, relative to its longest, is flat in it."""
 
 _BLOCK_POINTS = 2**15
-_KEPT_BYTES = 2**30
 
 
 class CloudGradient:
@@ -32,38 +33,35 @@ class CloudGradient:
     of others, see `NeighbourSearch`. A cloud of fewer places than a neighbourhood is one neighbourhood, and that of a
     single place has gradient zero. Seams of periodic axes are not crossed.
 
-    Memory: what `NeighbourSearch` and blocks of 32,768 points take, and where all of it is at most a GiB (8 million
-    points in space), 4 bytes a neighbour, 8 D^2 + 8 bytes for A^+ and the scale, a point (132 bytes in space, 76 in the
-    plane). Of larger clouds neighbours are searched for again for each frame, which takes some 15 microseconds a point.
+    Memory: what `NeighbourSearch` and blocks of 32,768 points take, and 4 bytes a neighbour, 8 D^2 + 8 bytes for A^+
+    and the scale, a point (132 bytes in space, 76 in the plane): in a temporary file where all of it is more than a GiB
+    (8 million points in space). Where a disk has no room for twice that, neighbours are searched for again for each
+    frame, which takes some 15 microseconds a point.
 
     Args:
         coordinates: of the points (N, D).
         order: points near each other in it lie near each other; see `NeighbourSearch`.
-        kept_bytes: most that may be kept from frame to frame.
+        folder: where a file may lie; the system's folder for temporary files if None.
     """
 
     def __init__(
         self,
         coordinates: Float[np.ndarray, "point dim"],
         order: Int32[np.ndarray, " point"] | None = None,
-        *,
-        kept_bytes: int = _KEPT_BYTES,
+        folder: Path | None = None,
     ) -> None:
         count, dims = coordinates.shape
         # The place itself is the nearest one.
         nearest = NEIGHBOURS_PER_DIM * dims + 1
         self._search = NeighbourSearch(coordinates, order, num_neighbours=nearest)
-        self._runs: list[_Run] | None = None
-        if count * (4 * nearest + 8 * dims**2 + 8) <= kept_bytes:
-            self._runs = [self._prepare(run) for run in range(self._search.num_runs)]
-            self._search.forget()
+        self._runs = KeptRuns(num_bytes=count * (4 * nearest + 8 * dims**2 + 8), folder=folder)
 
     def squared_norms(
         self, frame: Float[np.ndarray, "channel point"]
     ) -> Iterator[tuple[Int32[np.ndarray, " some"], Float64[np.ndarray, "channel some"]]]:
         """Yield points and |grad u|^2 of every channel at them; missing values are NaN and no one's neighbours."""
         for number in range(self._search.num_runs):
-            run = self._prepare(number) if self._runs is None else self._runs[number]
+            run = _Run(*self._runs.take(number, self._prepare))
             points = self._search.points_of(number)
             squares = np.empty((len(frame), len(points)))
             for block in _blocks(len(points)):

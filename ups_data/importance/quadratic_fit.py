@@ -9,12 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import combinations_with_replacement
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Float64
+from jaxtyping import Bool, Float, Float64, Int32
 
 from ups_data.errors import SchemaError
-from ups_data.importance.neighbours import first_of_each_place
+from ups_data.importance.kept_runs import KeptRuns
+from ups_data.importance.neighbours import NeighbourSearch
 
 NEIGHBOURS = {1: 6, 2: 12, 3: 24}
 """Neighbours of a point, by dimensions: about twice as many as a quadratic has coefficients (2, 5, 9)."""
@@ -28,66 +31,87 @@ _BLOCK_POINTS = 2**14
 class CloudHessian:
     """The Hessian at every point of a cloud, made ready once and taken of many frames.
 
-    Of points at one place the first is the neighbour of others. Seams of periodic axes are not crossed. Where values
-    are missing (NaN), a Hessian that needs one of them counts as zero, and as missing where its own value is.
+    Of points at one place one is the neighbour of others, see `NeighbourSearch`. Seams of periodic axes are not
+    crossed. Where values are missing (NaN), a Hessian that needs one of them counts as zero, and as missing where its
+    own value is.
 
-    Memory: 8 bytes times neighbours times entries of the Hessian and 4 bytes a neighbour, a point (340 bytes in the
-    plane, 1260 in space), the sorted points and the search tree while it is made ready, and blocks of 16,384 points.
+    Memory: what `NeighbourSearch` takes, and 8 bytes times neighbours times entries of the Hessian, 4 bytes a neighbour
+    and 8 for the scale, a point (344 bytes in the plane, 1,256 in space): in a temporary file where all of it is more
+    than a GiB (3 million points in the plane, 850,000 in space). Where a disk has no room for twice that, it is made
+    again for each frame, which takes some 50 microseconds a point in space.
 
     Args:
         coordinates: of the points (N, D).
-
-    Raises:
-        SchemaError: neighbours that determine no quadratic: too few points, or points on a line, a surface, a circle;
-            names the point.
+        order: points near each other in it lie near each other; see `NeighbourSearch`.
+        folder: where a file may lie; the system's folder for temporary files if None.
     """
 
-    def __init__(self, coordinates: Float[np.ndarray, "point dim"]) -> None:
-        from scipy.spatial import cKDTree
-
-        self._coordinates = np.ascontiguousarray(coordinates, dtype=np.float64)
-        count, dims = self._coordinates.shape
+    def __init__(
+        self,
+        coordinates: Float[np.ndarray, "point dim"],
+        order: Int32[np.ndarray, " point"] | None = None,
+        folder: Path | None = None,
+    ) -> None:
+        count, dims = coordinates.shape
         self._pairs = tuple(combinations_with_replacement(range(dims), 2))
-        places, nearest = first_of_each_place(self._coordinates), NEIGHBOURS[dims]
-        if len(places) <= nearest:
-            raise SchemaError(
-                f"curvature on scattered points takes {nearest} neighbours of each, and there are {len(places)} places "
-                f"only; use 'gradient' or 'temporal_change'"
-            )
-        self._neighbours = np.empty((count, nearest), dtype=np.int32)
-        self._operator = np.empty((count, len(self._pairs), nearest))
-        self._scale = np.empty(count)
-        tree = cKDTree(self._coordinates[places])
-        for block in self._blocks():
-            # The place itself is the nearest one.
-            distances, found = tree.query(self._coordinates[block], k=list(range(2, nearest + 2)))
-            self._neighbours[block] = places[found]
-            self._scale[block] = distances[:, -1]
-            self._operator[block] = self._fit(block)
+        self._nearest = NEIGHBOURS[dims]
+        # The place itself is the nearest one.
+        self._search = NeighbourSearch(coordinates, order, num_neighbours=self._nearest + 1)
+        a_point = 8 * len(self._pairs) * self._nearest + 4 * self._nearest + 8
+        self._runs = KeptRuns(num_bytes=count * a_point, folder=folder)
 
-    def squared_norm(self, values: Float64[np.ndarray, "channel point"]) -> Float64[np.ndarray, "channel point"]:
-        """Return the squared Frobenius norm of the Hessian of every channel at every point."""
-        squares = np.empty_like(values)
+    def squared_norms(
+        self, frame: Float[np.ndarray, "channel point"]
+    ) -> Iterator[tuple[Int32[np.ndarray, " some"], Float64[np.ndarray, "channel some"]]]:
+        """Yield points and the squared Frobenius norm of the Hessian of every channel at them.
+
+        Raises:
+            SchemaError: neighbours that determine no quadratic: too few points, or points on a line, a surface, a
+                circle; names the point.
+        """
         # An entry off the diagonal stands for two.
         weights = np.array([1.0 if first == second else 2.0 for first, second in self._pairs])
-        for block in self._blocks():
-            for channel, result in zip(values, squares, strict=True):
-                changes = channel[self._neighbours[block]] - channel[block, None]
-                entries = np.einsum("pen,pn->pe", self._operator[block], changes)
-                entries /= np.square(self._scale[block, None])
-                result[block] = np.square(entries) @ weights
-                unknown = np.isnan(result[block]) & ~np.isnan(channel[block])
-                result[block][unknown] = 0.0
-        return squares
+        for number in range(self._search.num_runs):
+            run, points = _Run(*self._runs.take(number, self._prepare)), self._search.points_of(number)
+            squares = np.empty((len(frame), len(points)))
+            for block in _blocks(len(points)):
+                for channel, result in zip(frame, squares, strict=True):
+                    values = channel[points[block]].astype(np.float64)
+                    changes = channel[run.neighbours[block]].astype(np.float64) - values[:, None]
+                    entries = np.einsum("pen,pn->pe", run.operator[block], changes)
+                    entries /= np.square(run.scale[block, None])
+                    result[block] = np.square(entries) @ weights
+                    unknown = np.isnan(result[block]) & ~np.isnan(values)
+                    result[block][unknown] = 0.0
+            yield points, squares
+        self._search.forget()
 
-    def _blocks(self) -> Iterator[slice]:
-        for start in range(0, len(self._coordinates), _BLOCK_POINTS):
-            yield slice(start, start + _BLOCK_POINTS)
+    def _prepare(self, number: int) -> _Run:
+        """Find the neighbourhoods of the points of a run, and what makes Hessians of changes in them."""
+        points, (neighbours, distances) = self._search.points_of(number), self._search.find(number)
+        if np.isinf(distances[0, -1]):
+            raise SchemaError(
+                f"curvature on scattered points takes {self._nearest} neighbours of each, and there are "
+                f"{np.isfinite(distances[0]).sum()} places only; use 'gradient' or 'temporal_change'"
+            )
+        run = _Run(
+            np.ascontiguousarray(neighbours[:, 1:]),
+            np.ascontiguousarray(distances[:, -1]),
+            np.empty((len(points), len(self._pairs), self._nearest)),
+        )
+        for block in _blocks(len(points)):
+            run.operator[block] = self._fit(points[block], run.neighbours[block], run.scale[block])
+        return run
 
-    def _fit(self, block: slice) -> Float64[np.ndarray, "point entry neighbour"]:
+    def _fit(
+        self,
+        points: Int32[np.ndarray, " point"],
+        neighbours: Int32[np.ndarray, "point neighbour"],
+        scale: Float64[np.ndarray, " point"],
+    ) -> Float64[np.ndarray, "point entry neighbour"]:
         """Return what makes the entries of the Hessian of the changes to the neighbours."""
-        offsets = self._coordinates[self._neighbours[block]] - self._coordinates[block, None]
-        offsets /= self._scale[block, None, None]
+        offsets = self._search.places_of(neighbours) - self._search.places_of(points)[:, None]
+        offsets /= scale[:, None, None]
         extents, axes = np.linalg.eigh(np.einsum("pnd,pne->pde", offsets, offsets))
         flat = extents[:, 0] <= LEAST_RATIO**2 * extents[:, -1]
         # A flat neighbourhood is refused below; until then it must not divide by zero.
@@ -98,7 +122,7 @@ class CloudHessian:
         # Of length 1 each, so that the ratio of singular values tells of directions, not of sizes.
         lengths = np.linalg.norm(terms, axis=1, keepdims=True)
         left, sizes, right = np.linalg.svd(terms / np.where(lengths > 0, lengths, 1.0), full_matrices=False)
-        self._refuse_undetermined(flat | (sizes[:, -1] < LEAST_RATIO * sizes[:, 0]), block)
+        self._refuse_undetermined(flat | (sizes[:, -1] < LEAST_RATIO * sizes[:, 0]), points)
         solved = np.einsum("pkt,pk,pnk->ptn", right, 1 / sizes, left) / lengths.swapaxes(1, 2)
         return self._turn_back(solved[:, offsets.shape[2] :], turn)
 
@@ -113,13 +137,26 @@ class CloudHessian:
         back = np.einsum("pik,pkln,pjl->pijn", turn, whole, turn)
         return np.stack([back[:, first, second] for first, second in self._pairs], axis=1)
 
-    def _refuse_undetermined(self, bad: np.ndarray, block: slice) -> None:
+    def _refuse_undetermined(self, bad: Bool[np.ndarray, " point"], points: Int32[np.ndarray, " point"]) -> None:
         if not bad.any():
             return
-        point = block.start + int(np.argmax(bad))
-        place = ", ".join(f"{value:g}" for value in self._coordinates[point])
+        point = int(points[np.argmax(bad)])
+        place = ", ".join(f"{value:g}" for value in self._search.places_of(points[np.argmax(bad)][None])[0])
         raise SchemaError(
-            f"curvature on scattered points: the {self._neighbours.shape[1]} nearest neighbours of point {point} at "
+            f"curvature on scattered points: the {self._nearest} nearest neighbours of point {point} at "
             f"({place}) determine no quadratic: they lie on a line, a surface or a circle, as those of a mesh of a "
             f"surface do; use 'gradient' or 'temporal_change'"
         )
+
+
+class _Run(NamedTuple):
+    """The neighbourhoods of the points of a run: their points, the way to the farthest, what makes Hessians."""
+
+    neighbours: Int32[np.ndarray, "point neighbour"]
+    scale: Float64[np.ndarray, " point"]
+    operator: Float64[np.ndarray, "point entry neighbour"]
+
+
+def _blocks(count: int) -> Iterator[slice]:
+    for start in range(0, count, _BLOCK_POINTS):
+        yield slice(start, start + _BLOCK_POINTS)

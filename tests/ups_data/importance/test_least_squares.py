@@ -5,6 +5,7 @@ import pytest
 
 import ups_data.importance.least_squares
 from tests.ups_data.importance.cases import cloud_of
+from ups_data.importance.kept_runs import KeptRuns
 from ups_data.importance.least_squares import CloudGradient
 from ups_data.importance.neighbours import NeighbourSearch
 from ups_data.pages import cloud_order
@@ -117,7 +118,13 @@ def test_what_is_searched_for_again_is_what_was_kept(monkeypatch: pytest.MonkeyP
     frames = np.random.default_rng(0).normal(size=(2, 2, 300))
     frames[1, 0, ::7] = np.nan
     order = cloud_order(cloud.coordinates, curve="hilbert")
-    kept, searched = (CloudGradient(cloud.coordinates, order, kept_bytes=size) for size in (2**30, 0))
+    kept = CloudGradient(cloud.coordinates, order)
+    monkeypatch.setattr(KeptRuns.__init__, "__kwdefaults__", {"folder": None, "most_in_memory": 0})
+    filed = CloudGradient(cloud.coordinates, order)
+    searched = CloudGradient(cloud.coordinates, order)
+    searched._runs = KeptRuns(num_bytes=2**70)
     for frame in frames:
-        np.testing.assert_array_equal(norms_of(kept, frame), norms_of(searched, frame))
+        expected = norms_of(kept, frame)
+        for other in (filed, searched):
+            np.testing.assert_array_equal(norms_of(other, frame), expected)
         np.testing.assert_allclose(norms_of(kept, frame), norms_of(CloudGradient(cloud.coordinates), frame), rtol=1e-9)

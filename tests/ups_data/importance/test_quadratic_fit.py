@@ -6,11 +6,22 @@ import pytest
 import ups_data.importance.quadratic_fit
 from tests.ups_data.importance.cases import cloud_of
 from ups_data.errors import SchemaError
+from ups_data.importance.kept_runs import KeptRuns
+from ups_data.importance.neighbours import NeighbourSearch
 from ups_data.importance.quadratic_fit import CloudHessian
+from ups_data.pages import cloud_order
+
+
+def norms_of(hessian: CloudHessian, frame: np.ndarray) -> np.ndarray:
+    norms = np.full(frame.shape, -1.0)
+    for points, squares in hessian.squared_norms(frame):
+        assert (norms[:, points] == -1).all()
+        norms[:, points] = np.sqrt(squares)
+    return norms
 
 
 def norm_of(coordinates: np.ndarray, values: np.ndarray) -> np.ndarray:
-    return np.sqrt(CloudHessian(coordinates).squared_norm(np.atleast_2d(values)))[0]
+    return norms_of(CloudHessian(coordinates), np.atleast_2d(values))[0]
 
 
 def quadratic(points: np.ndarray, seed: int = 0) -> tuple[np.ndarray, float]:
@@ -92,7 +103,7 @@ def test_missing_values_are_missing_and_reach_their_neighbours_as_zero() -> None
 @pytest.mark.parametrize(("dims", "count", "needed"), [(1, 6, 6), (2, 12, 12), (3, 24, 24), (3, 1, 24)])
 def test_too_few_points_are_refused(dims: int, count: int, needed: int) -> None:
     with pytest.raises(SchemaError, match=f"takes {needed} neighbours of each, and there are {count} places only"):
-        CloudHessian(cloud_of(count, dims).coordinates)
+        norm_of(cloud_of(count, dims).coordinates, np.zeros(count))
 
 
 def surfaces() -> dict[str, np.ndarray]:
@@ -109,12 +120,27 @@ def surfaces() -> dict[str, np.ndarray]:
 @pytest.mark.parametrize("name", surfaces())
 def test_neighbours_that_determine_no_quadratic_are_refused(name: str) -> None:
     with pytest.raises(SchemaError, match=r"nearest neighbours of point \d+ at \(.*determine no quadratic.*'gradient'"):
-        CloudHessian(surfaces()[name])
+        norm_of(surfaces()[name], np.zeros(300))
 
 
 def test_blocks_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
     points = cloud_of(100, 2).coordinates
     values = np.random.default_rng(0).normal(size=(2, 100))
-    whole = CloudHessian(points).squared_norm(values)
+    whole = norms_of(CloudHessian(points), values)
     monkeypatch.setattr(ups_data.importance.quadratic_fit, "_BLOCK_POINTS", 7)
-    np.testing.assert_allclose(CloudHessian(points).squared_norm(values), whole, rtol=1e-9)
+    np.testing.assert_allclose(norms_of(CloudHessian(points), values), whole, rtol=1e-9)
+
+
+def test_runs_do_not_show_and_what_lies_in_a_file_is_what_was_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    cloud = cloud_of(300, 2)
+    frames = np.random.default_rng(0).normal(size=(2, 2, 300))
+    frames[1, 0, ::7] = np.nan
+    order = cloud_order(cloud.coordinates, curve="hilbert")
+    whole = CloudHessian(cloud.coordinates, order)
+    monkeypatch.setattr(NeighbourSearch.__init__, "__kwdefaults__", {"run_points": 40})
+    kept = CloudHessian(cloud.coordinates, order)
+    monkeypatch.setattr(KeptRuns.__init__, "__kwdefaults__", {"folder": None, "most_in_memory": 0})
+    filed = CloudHessian(cloud.coordinates, order)
+    for frame in frames:
+        np.testing.assert_array_equal(norms_of(filed, frame), norms_of(kept, frame))
+        np.testing.assert_allclose(norms_of(kept, frame), norms_of(whole, frame), rtol=1e-8)
