@@ -24,13 +24,13 @@ def test_what_is_measured_is_a_conversion(
 ) -> None:
     monkeypatch.setattr(study, "PART_POINTS", 100)
     if geometry == "grid":
-        study.write_cubes(tmp_path, 7, 2, 3)
+        study.write_cubes(tmp_path, 7, 2, 3, 2)
     else:
-        study.write_clouds(tmp_path, 343, 2, 3)
+        study.write_clouds(tmp_path, 343, 2, 3, 2)
     study.convert_here(tmp_path)
     assert validate(tmp_path / "store").ok
     store = ZarrStore(tmp_path / "store")
-    values = np.load(tmp_path / "u.npy").reshape(3, 2, 1, 343)
+    values = np.load(tmp_path / "u.npy").reshape(3, 2, 2, 343)
     for number in range(3):
         np.testing.assert_array_equal(store.read_dense(number, [0, 1]), values[number])
     if geometry == "cloud":
