@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Float64, Int32, Int64
 if TYPE_CHECKING:
     from scipy.spatial import cKDTree
 
-_RUN_POINTS = 2**16
+_RUN_POINTS = 2**15
 # Search trees of runs that are kept for the next ones, near which they lie.
 _MOST_TREES = 32
 # Larger than what rounding takes from the distance of a box.
