@@ -8,8 +8,9 @@ Memory of one process does not grow with the number of frames or trajectories. I
 libraries; a chunk of frames twice, as the source gives it and as it is stored (256 MiB each, or one frame where that is
 larger); a MiB of rows of each array, or a row that is larger; and while a trajectory is laid out, importance, order
 and pages: with the default recipe and one channel of float32 about 30 bytes a point on grids and 40 on clouds, and 24
-for each further channel (`scripts/study_memory.py`). Clouds of up to 8 million points take up to a GiB more, so that
-neighbours are searched for once, and those of longitudes and latitudes 24 bytes a point for their places on a sphere.
+for each further channel (`scripts/study_memory.py`). Clouds take up to a GiB more for what is made ready of the
+neighbourhoods of their points once (of larger ones it lies in a temporary file), and those of longitudes and latitudes
+24 bytes a point for their places on a sphere.
 
     bench     what every task needs
     ground    what of a trajectory does not depend on its fields: geometry, order, measures
