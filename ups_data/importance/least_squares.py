@@ -6,15 +6,13 @@ g = A^+ b with A the sum of (x_j - x_i)(x_j - x_i)^T and b that of (x_j - x_i)(u
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Float64, Int32
 
-from ups_data.importance.kept_runs import KeptRuns
-from ups_data.importance.neighbours import NeighbourSearch
+from ups_data.importance.cloud_fit import CloudFit, Fit, Norm
+from ups_data.importance.neighbours import Neighbours
 
 NEIGHBOURS_PER_DIM = 4
 """Neighbours of a point: 4 on a line, 8 in the plane, 12 in space."""
@@ -22,21 +20,16 @@ NEIGHBOURS_PER_DIM = 4
 LEAST_EXTENT = 0.1
 """A neighbourhood that reaches less than this far in a direction, relative to its longest, is flat in it."""
 
-_BLOCK_POINTS = 2**15
 
-
-class CloudGradient:
+class CloudGradient(CloudFit):
     """The gradient at every point of a cloud, made ready once and taken of many frames.
 
     Where a neighbourhood is flat (points of a surface in space, of a line in the plane, all of a cloud of few points)
-    only the gradient along it is known, and what is across counts as zero. Of points at one place one is the neighbour
-    of others, see `NeighbourSearch`. A cloud of fewer places than a neighbourhood is one neighbourhood, and that of a
-    single place has gradient zero. Seams of periodic axes are not crossed.
+    only the gradient along it is known, and what is across counts as zero. A cloud of fewer places than a neighbourhood
+    is one neighbourhood, and that of a single place has gradient zero. Missing values are NaN and no one's neighbours.
 
-    Memory: what `NeighbourSearch` and blocks of 32,768 points take, and 4 bytes a neighbour, 8 D^2 + 8 bytes for A^+
-    and the scale, a point (132 bytes in space, 76 in the plane): in a temporary file where all of it is more than a GiB
-    (8 million points in space). Where a disk has no room for twice that, neighbours are searched for again for each
-    frame, which takes some 15 microseconds a point.
+    Made ready are 4 bytes a neighbour, 8 D^2 + 8 for A^+ and the scale, a point: 132 bytes in space, 76 in the plane, a
+    GiB for 8 million points in space. To make it again takes some 15 microseconds a point.
 
     Args:
         coordinates: of the points (N, D).
@@ -50,53 +43,38 @@ class CloudGradient:
         order: Int32[np.ndarray, " point"] | None = None,
         folder: Path | None = None,
     ) -> None:
-        count, dims = coordinates.shape
-        # The place itself is the nearest one.
+        dims = coordinates.shape[1]
+        # The place itself is the nearest one, and a neighbour at no distance.
         nearest = NEIGHBOURS_PER_DIM * dims + 1
-        self._search = NeighbourSearch(coordinates, order, num_neighbours=nearest)
-        self._runs = KeptRuns(num_bytes=count * (4 * nearest + 8 * dims**2 + 8), folder=folder)
+        super().__init__(coordinates, order, folder, num_found=nearest, fit_bytes=4 * nearest + 8 * dims**2 + 8)
 
-    def squared_norms(
-        self, frame: Float[np.ndarray, "channel point"]
-    ) -> Iterator[tuple[Int32[np.ndarray, " some"], Float64[np.ndarray, "channel some"]]]:
-        """Yield points and |grad u|^2 of every channel at them; missing values are NaN and no one's neighbours."""
-        for number in range(self._search.num_runs):
-            run = _Run(*self._runs.take(number, self._prepare))
-            points = self._search.points_of(number)
-            squares = np.empty((len(frame), len(points)))
-            for block in _blocks(len(points)):
-                offsets = self._offsets(points[block], run.neighbours[block], run.scale[block])
-                for channel, result in zip(frame, squares, strict=True):
-                    values = channel[points[block]].astype(np.float64)
-                    changes = channel[run.neighbours[block]].astype(np.float64) - values[:, None]
-                    inverse = run.inverse[block]
-                    if np.isnan(changes).any():
-                        inverse = self._leave_out_missing(inverse, offsets, changes)
-                    moments = np.einsum("pnd,pn->pd", offsets, np.nan_to_num(changes, copy=False))
-                    gradient = np.einsum("pde,pe->pd", inverse, moments) / run.scale[block, None]
-                    result[block] = np.where(np.isnan(values), np.nan, np.square(gradient).sum(axis=1))
-            yield points, squares
-        self._search.forget()
+    def _choose(
+        self, nearest: Neighbours
+    ) -> tuple[Int32[np.ndarray, "point neighbour"], Float64[np.ndarray, " point"]]:
+        farthest = np.where(np.isfinite(nearest.distances), nearest.distances, 0.0).max(axis=1)
+        return nearest.points, np.where(farthest > 0, farthest, 1.0)
 
-    def _prepare(self, number: int) -> _Run:
-        """Find the neighbourhoods of the points of a run."""
-        points, (neighbours, distances) = self._search.points_of(number), self._search.find(number)
-        farthest = np.where(np.isfinite(distances), distances, 0.0).max(axis=1)
-        dims = self._search.dims
-        run = _Run(neighbours, np.where(farthest > 0, farthest, 1.0), np.empty((len(points), dims, dims)))
-        for block in _blocks(len(points)):
-            run.inverse[block] = _pseudo_inverse(self._offsets(points[block], neighbours[block], run.scale[block]))
-        return run
-
-    def _offsets(
+    def _solve(
         self,
-        points: Int32[np.ndarray, " point"],
-        neighbours: Int32[np.ndarray, "point neighbour"],
-        scale: Float64[np.ndarray, " point"],
-    ) -> Float64[np.ndarray, "point neighbour dim"]:
-        """Return the way to each neighbour in units of the way to the farthest, so that squares stay in range."""
-        ways = self._search.places_of(neighbours) - self._search.places_of(points)[:, None]
-        return ways / scale[:, None, None]
+        points: Int32[np.ndarray, " point"],  # noqa: ARG002  of the contract
+        offsets: Float64[np.ndarray, "point neighbour dim"],
+    ) -> Float64[np.ndarray, "point dim dim"]:
+        return _pseudo_inverse(offsets)
+
+    def _norm(self, points: Int32[np.ndarray, " point"], fit: Fit) -> Norm:
+        offsets = self._offsets(points, fit.neighbours, fit.scale)
+
+        def norm(
+            values: Float64[np.ndarray, " point"], changes: Float64[np.ndarray, "point neighbour"]
+        ) -> Float64[np.ndarray, " point"]:
+            inverse = fit.operator
+            if np.isnan(changes).any():
+                inverse = self._leave_out_missing(inverse, offsets, changes)
+            moments = np.einsum("pnd,pn->pd", offsets, np.nan_to_num(changes, copy=False))
+            gradient = np.einsum("pde,pe->pd", inverse, moments) / fit.scale[:, None]
+            return np.where(np.isnan(values), np.nan, np.square(gradient).sum(axis=1))
+
+        return norm
 
     @staticmethod
     def _leave_out_missing(
@@ -110,19 +88,6 @@ class CloudGradient:
         inverse = inverse.copy()
         inverse[affected] = _pseudo_inverse(known)
         return inverse
-
-
-class _Run(NamedTuple):
-    """The neighbourhoods of the points of a run: their points, the way to the farthest of them, and A^+."""
-
-    neighbours: Int32[np.ndarray, "point neighbour"]
-    scale: Float64[np.ndarray, " point"]
-    inverse: Float64[np.ndarray, "point dim dim"]
-
-
-def _blocks(count: int) -> Iterator[slice]:
-    for start in range(0, count, _BLOCK_POINTS):
-        yield slice(start, start + _BLOCK_POINTS)
 
 
 def _pseudo_inverse(offsets: Float64[np.ndarray, "point neighbour dim"]) -> Float64[np.ndarray, "point dim dim"]:

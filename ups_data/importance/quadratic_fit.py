@@ -7,17 +7,15 @@ neighbourhood, each in units of its own extent: so a stretched cloud is fitted a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from itertools import combinations_with_replacement
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Float64, Int32
 
 from ups_data.errors import SchemaError
-from ups_data.importance.kept_runs import KeptRuns
-from ups_data.importance.neighbours import NeighbourSearch
+from ups_data.importance.cloud_fit import CloudFit, Fit, Norm
+from ups_data.importance.neighbours import Neighbours
 
 NEIGHBOURS = {1: 6, 2: 12, 3: 24}
 """Neighbours of a point, by dimensions: about twice as many as a quadratic has coefficients (2, 5, 9)."""
@@ -25,20 +23,17 @@ NEIGHBOURS = {1: 6, 2: 12, 3: 24}
 LEAST_RATIO = 1e-4
 """A fit whose smallest singular value is less than this part of its largest is not determined by the neighbours."""
 
-_BLOCK_POINTS = 2**14
 
-
-class CloudHessian:
+class CloudHessian(CloudFit):
     """The Hessian at every point of a cloud, made ready once and taken of many frames.
 
-    Of points at one place one is the neighbour of others, see `NeighbourSearch`. Seams of periodic axes are not
-    crossed. Where values are missing (NaN), a Hessian that needs one of them counts as zero, and as missing where its
-    own value is.
+    Where values are missing (NaN), a Hessian that needs one of them counts as zero, and as missing where its own value
+    is. `squared_norms`, of the Frobenius norm, raises a `SchemaError` that names the point where neighbours determine
+    no quadratic: too few points, or points on a line, a surface, a circle.
 
-    Memory: what `NeighbourSearch` takes, and 8 bytes times neighbours times entries of the Hessian, 4 bytes a neighbour
-    and 8 for the scale, a point (344 bytes in the plane, 1,256 in space): in a temporary file where all of it is more
-    than a GiB (3 million points in the plane, 850,000 in space). Where a disk has no room for twice that, it is made
-    again for each frame, which takes some 50 microseconds a point in space.
+    Made ready are 8 bytes times neighbours times entries of the Hessian, 4 bytes a neighbour and 8 for the scale, a
+    point: 344 bytes in the plane, 1,256 in space, a GiB for 3 million and 850,000 points. To make it again takes some
+    50 microseconds a point in space.
 
     Args:
         coordinates: of the points (N, D).
@@ -52,66 +47,43 @@ class CloudHessian:
         order: Int32[np.ndarray, " point"] | None = None,
         folder: Path | None = None,
     ) -> None:
-        count, dims = coordinates.shape
+        dims = coordinates.shape[1]
         self._pairs = tuple(combinations_with_replacement(range(dims), 2))
         self._nearest = NEIGHBOURS[dims]
+        fit_bytes = 8 * len(self._pairs) * self._nearest + 4 * self._nearest + 8
         # The place itself is the nearest one.
-        self._search = NeighbourSearch(coordinates, order, num_neighbours=self._nearest + 1)
-        a_point = 8 * len(self._pairs) * self._nearest + 4 * self._nearest + 8
-        self._runs = KeptRuns(num_bytes=count * a_point, folder=folder)
+        super().__init__(coordinates, order, folder, num_found=self._nearest + 1, fit_bytes=fit_bytes)
 
-    def squared_norms(
-        self, frame: Float[np.ndarray, "channel point"]
-    ) -> Iterator[tuple[Int32[np.ndarray, " some"], Float64[np.ndarray, "channel some"]]]:
-        """Yield points and the squared Frobenius norm of the Hessian of every channel at them.
+    def _choose(
+        self, nearest: Neighbours
+    ) -> tuple[Int32[np.ndarray, "point neighbour"], Float64[np.ndarray, " point"]]:
+        found = np.isfinite(nearest.distances[0])
+        if not found.all():
+            raise SchemaError(
+                f"curvature on scattered points takes {self._nearest} neighbours of each, and there are {found.sum()} "
+                f"places only; use 'gradient' or 'temporal_change'"
+            )
+        return np.ascontiguousarray(nearest.points[:, 1:]), np.ascontiguousarray(nearest.distances[:, -1])
 
-        Raises:
-            SchemaError: neighbours that determine no quadratic: too few points, or points on a line, a surface, a
-                circle; names the point.
-        """
+    def _norm(self, points: Int32[np.ndarray, " point"], fit: Fit) -> Norm:  # noqa: ARG002  of the contract
         # An entry off the diagonal stands for two.
         weights = np.array([1.0 if first == second else 2.0 for first, second in self._pairs])
-        for number in range(self._search.num_runs):
-            run, points = _Run(*self._runs.take(number, self._prepare)), self._search.points_of(number)
-            squares = np.empty((len(frame), len(points)))
-            for block in _blocks(len(points)):
-                for channel, result in zip(frame, squares, strict=True):
-                    values = channel[points[block]].astype(np.float64)
-                    changes = channel[run.neighbours[block]].astype(np.float64) - values[:, None]
-                    entries = np.einsum("pen,pn->pe", run.operator[block], changes)
-                    entries /= np.square(run.scale[block, None])
-                    result[block] = np.square(entries) @ weights
-                    unknown = np.isnan(result[block]) & ~np.isnan(values)
-                    result[block][unknown] = 0.0
-            yield points, squares
-        self._search.forget()
 
-    def _prepare(self, number: int) -> _Run:
-        """Find the neighbourhoods of the points of a run, and what makes Hessians of changes in them."""
-        points, (neighbours, distances) = self._search.points_of(number), self._search.find(number)
-        if np.isinf(distances[0, -1]):
-            raise SchemaError(
-                f"curvature on scattered points takes {self._nearest} neighbours of each, and there are "
-                f"{np.isfinite(distances[0]).sum()} places only; use 'gradient' or 'temporal_change'"
-            )
-        run = _Run(
-            np.ascontiguousarray(neighbours[:, 1:]),
-            np.ascontiguousarray(distances[:, -1]),
-            np.empty((len(points), len(self._pairs), self._nearest)),
-        )
-        for block in _blocks(len(points)):
-            run.operator[block] = self._fit(points[block], run.neighbours[block], run.scale[block])
-        return run
+        def norm(
+            values: Float64[np.ndarray, " point"], changes: Float64[np.ndarray, "point neighbour"]
+        ) -> Float64[np.ndarray, " point"]:
+            entries = np.einsum("pen,pn->pe", fit.operator, changes)
+            entries /= np.square(fit.scale[:, None])
+            squares: Float64[np.ndarray, " point"] = np.square(entries) @ weights
+            squares[np.isnan(squares) & ~np.isnan(values)] = 0.0
+            return squares
 
-    def _fit(
-        self,
-        points: Int32[np.ndarray, " point"],
-        neighbours: Int32[np.ndarray, "point neighbour"],
-        scale: Float64[np.ndarray, " point"],
+        return norm
+
+    def _solve(
+        self, points: Int32[np.ndarray, " point"], offsets: Float64[np.ndarray, "point neighbour dim"]
     ) -> Float64[np.ndarray, "point entry neighbour"]:
         """Return what makes the entries of the Hessian of the changes to the neighbours."""
-        offsets = self._search.places_of(neighbours) - self._search.places_of(points)[:, None]
-        offsets /= scale[:, None, None]
         extents, axes = np.linalg.eigh(np.einsum("pnd,pne->pde", offsets, offsets))
         flat = extents[:, 0] <= LEAST_RATIO**2 * extents[:, -1]
         # A flat neighbourhood is refused below; until then it must not divide by zero.
@@ -147,16 +119,3 @@ class CloudHessian:
             f"({place}) determine no quadratic: they lie on a line, a surface or a circle, as those of a mesh of a "
             f"surface do; use 'gradient' or 'temporal_change'"
         )
-
-
-class _Run(NamedTuple):
-    """The neighbourhoods of the points of a run: their points, the way to the farthest, what makes Hessians."""
-
-    neighbours: Int32[np.ndarray, "point neighbour"]
-    scale: Float64[np.ndarray, " point"]
-    operator: Float64[np.ndarray, "point entry neighbour"]
-
-
-def _blocks(count: int) -> Iterator[slice]:
-    for start in range(0, count, _BLOCK_POINTS):
-        yield slice(start, start + _BLOCK_POINTS)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-import ups_data.importance.least_squares
+import ups_data.importance.cloud_fit
 from tests.ups_data.importance.cases import cloud_of
 from ups_data.importance.kept_runs import KeptRuns
 from ups_data.importance.least_squares import CloudGradient
@@ -108,7 +108,7 @@ def test_blocks_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
     points = cloud_of(100, 2).coordinates
     values = np.random.default_rng(0).normal(size=(2, 100))
     whole = norms_of(CloudGradient(points), values)
-    monkeypatch.setattr(ups_data.importance.least_squares, "_BLOCK_POINTS", 7)
+    monkeypatch.setattr(ups_data.importance.cloud_fit, "_BLOCK_POINTS", 7)
     np.testing.assert_array_equal(norms_of(CloudGradient(points), values), whole)
 
 

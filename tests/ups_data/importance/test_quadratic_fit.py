@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-import ups_data.importance.quadratic_fit
+import ups_data.importance.cloud_fit
 from tests.ups_data.importance.cases import cloud_of
 from ups_data.errors import SchemaError
 from ups_data.importance.kept_runs import KeptRuns
@@ -127,7 +127,7 @@ def test_blocks_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
     points = cloud_of(100, 2).coordinates
     values = np.random.default_rng(0).normal(size=(2, 100))
     whole = norms_of(CloudHessian(points), values)
-    monkeypatch.setattr(ups_data.importance.quadratic_fit, "_BLOCK_POINTS", 7)
+    monkeypatch.setattr(ups_data.importance.cloud_fit, "_BLOCK_POINTS", 7)
     np.testing.assert_allclose(norms_of(CloudHessian(points), values), whole, rtol=1e-9)
 
 
